@@ -55,7 +55,7 @@ impl FromStr for Bytes {
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.iter().find(|(scale, _)| self.0 != 0 && self.0 % scale == 0) {
+        match units.iter().find(|(scale, _)| self.0 != 0 && self.0.is_multiple_of(*scale)) {
             Some((scale, unit)) => write!(f, "{}{unit}", self.0 / scale),
             None => write!(f, "{}B", self.0),
         }

@@ -1,0 +1,348 @@
+//! Queue and slots of one application: which worker gets which request, and when.
+//!
+//! One bounded queue. A request leaves it only for a worker with room: fewer unstarted requests than its [`Window`], and
+//! fewer in flight than `threads`. Among nodes with room the one with the least outstanding work per worker gets it,
+//! ties to the one that waited longest for a turn; among the workers of a node likewise, so that requests that come one
+//! at a time walk over all of them.
+//!
+//! Invariants: nothing waits while a worker has room; who came first goes first; every request given to a worker is
+//! counted there until [`Dispatch::end`] says that its *work* has ended.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::Window;
+
+/// Names a node within one run of Tierce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(u32);
+
+/// Names a worker within one run of Tierce; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId {
+    place: u32,
+    serial: u32,
+}
+
+/// A request's place in the order of arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// The answer to a request that wants to be run.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// This worker runs it now.
+    Go(WorkerId),
+    /// It waits in the queue.
+    Wait(Ticket),
+    /// The queue is full.
+    Full,
+}
+
+/// What a worker has to do at present.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests given to it whose work has not ended.
+    pub in_flight: u32,
+    /// Those of them that it has not started.
+    pub unstarted: u32,
+    /// How many could be in flight now: what it runs and its window, at most `threads`.
+    pub slots: u32,
+    /// Requests that it has ended.
+    pub requests: u64,
+}
+
+#[derive(Debug)]
+struct Worker {
+    serial: u32,
+    node: NodeId,
+    accepting: bool,
+    threads: u32,
+    in_flight: u32,
+    unstarted: u32,
+    requests: u64,
+    window: Window,
+    last_turn: u64,
+}
+
+impl Worker {
+    fn has_room(&self) -> bool {
+        self.accepting && self.unstarted < self.window.size() && self.in_flight < self.threads
+    }
+}
+
+#[derive(Debug)]
+struct Node {
+    id: NodeId,
+    places: Vec<u32>,
+    last_turn: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<W> {
+    ticket: Ticket,
+    waiter: W,
+}
+
+/// Queue and slots of one application. `W` is whoever has to be told when a waiting request gets a worker.
+#[derive(Debug)]
+pub struct Dispatch<W> {
+    workers: Vec<Option<Worker>>,
+    nodes: Vec<Node>,
+    queue: VecDeque<Waiting<W>>,
+    queue_length: usize,
+    tickets: u64,
+    turns: u64,
+    serials: u32,
+    node_ids: u32,
+}
+
+impl<W> Dispatch<W> {
+    /// An application without nodes, whose queue holds at most `queue_length` requests.
+    pub fn new(queue_length: u32) -> Self {
+        Self {
+            workers: Vec::new(),
+            nodes: Vec::new(),
+            queue: VecDeque::new(),
+            queue_length: queue_length as usize,
+            tickets: 0,
+            turns: 0,
+            serials: 0,
+            node_ids: 0,
+        }
+    }
+
+    /// Changes the bound of the queue; what waits already stays.
+    pub fn bound_queue(&mut self, queue_length: u32) {
+        self.queue_length = queue_length as usize;
+    }
+
+    /// A request wants to be run. Behind others it waits; otherwise it gets a worker with room if there is one.
+    pub fn admit(&mut self, waiter: impl FnOnce() -> W) -> Admission {
+        if self.queue.is_empty()
+            && let Some(place) = self.pick(None)
+        {
+            return Admission::Go(self.give(place));
+        }
+        if self.queue_length <= self.queue.len() {
+            return Admission::Full;
+        }
+        let ticket = self.ticket();
+        self.queue.push_back(Waiting { ticket, waiter: waiter() });
+        Admission::Wait(ticket)
+    }
+
+    /// A request that had a worker comes back unstarted: it gets its old place in the order, however full the queue is.
+    pub fn readmit(&mut self, ticket: Option<Ticket>, waiter: impl FnOnce() -> W) -> Admission {
+        let ticket = ticket.unwrap_or(Ticket(0));
+        if self.queue.front().is_none_or(|first| ticket <= first.ticket)
+            && let Some(place) = self.pick(None)
+        {
+            return Admission::Go(self.give(place));
+        }
+        let at = self.queue.partition_point(|waiting| waiting.ticket < ticket);
+        self.queue.insert(at, Waiting { ticket, waiter: waiter() });
+        Admission::Wait(ticket)
+    }
+
+    /// The next request that waits and the worker that has room for it; to be asked until it says `None`, after anything
+    /// that can make room.
+    pub fn next_grant(&mut self) -> Option<(W, WorkerId)> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let place = self.pick(None)?;
+        let waiting = self.queue.pop_front().expect("checked above");
+        Some((waiting.waiter, self.give(place)))
+    }
+
+    /// A waiting request gives up. False: it was not in the queue any more.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        let at = self.queue.partition_point(|waiting| waiting.ticket < ticket);
+        let found = self.queue.get(at).is_some_and(|waiting| waiting.ticket == ticket);
+        if found {
+            self.queue.remove(at);
+        }
+        found
+    }
+
+    /// The worker has called the application, after the request had waited there.
+    pub fn start(&mut self, id: WorkerId, waited: Duration) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.window.started(waited, worker.unstarted);
+            worker.unstarted = worker.unstarted.saturating_sub(1);
+        }
+    }
+
+    /// The work of a request has ended, or it was taken back; `started` as told by [`Dispatch::start`].
+    pub fn end(&mut self, id: WorkerId, started: bool) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.in_flight = worker.in_flight.saturating_sub(1);
+            if started {
+                worker.requests += 1;
+            } else {
+                worker.unstarted = worker.unstarted.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Another worker that has nothing unstarted and room for a request that waits unstarted at `holder`; it gets it.
+    pub fn rebind(&mut self, holder: WorkerId) -> Option<WorkerId> {
+        let place = self.pick(Some(holder))?;
+        Some(self.give(place))
+    }
+
+    /// Whether [`Dispatch::rebind`] would find one.
+    pub fn could_rebind(&self, holder: WorkerId) -> bool {
+        self.pick(Some(holder)).is_some()
+    }
+
+    /// A new node without workers.
+    pub fn add_node(&mut self) -> NodeId {
+        self.node_ids += 1;
+        let id = NodeId(self.node_ids);
+        self.nodes.push(Node { id, places: Vec::new(), last_turn: 0 });
+        id
+    }
+
+    /// A ready worker of `node`, which may have `threads` requests in flight.
+    pub fn add_worker(&mut self, node: NodeId, threads: u32) -> WorkerId {
+        self.serials += 1;
+        let worker = Worker {
+            serial: self.serials,
+            node,
+            accepting: true,
+            threads,
+            in_flight: 0,
+            unstarted: 0,
+            requests: 0,
+            window: Window::new(),
+            last_turn: 0,
+        };
+        let free = self.workers.iter().position(Option::is_none);
+        let at = free.unwrap_or(self.workers.len());
+        if free.is_some() {
+            self.workers[at] = Some(worker)
+        } else {
+            self.workers.push(Some(worker))
+        }
+        let place = u32::try_from(at).expect("fewer workers than 2^32");
+        if let Some(node) = self.nodes.iter_mut().find(|known| known.id == node) {
+            node.places.push(place);
+        }
+        WorkerId { place, serial: self.serials }
+    }
+
+    /// The worker gets nothing new from now on.
+    pub fn drain_worker(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.accepting = false;
+        }
+    }
+
+    /// The worker is no more; what it had in flight is forgotten here and settled by who leased it.
+    pub fn remove_worker(&mut self, id: WorkerId) {
+        if self.worker(id).is_some() {
+            self.workers[id.place as usize] = None;
+            for node in &mut self.nodes {
+                node.places.retain(|place| *place != id.place);
+            }
+        }
+    }
+
+    /// The node is no more, and its workers neither.
+    pub fn remove_node(&mut self, id: NodeId) {
+        self.nodes.retain(|node| node.id != id);
+        for place in &mut self.workers {
+            if place.as_ref().is_some_and(|worker| worker.node == id) {
+                *place = None;
+            }
+        }
+    }
+
+    /// What the worker has to do at present; nothing when it is no more.
+    pub fn load(&self, id: WorkerId) -> Load {
+        self.worker(id).map_or_else(Load::default, |worker| {
+            let started = worker.in_flight.saturating_sub(worker.unstarted);
+            let slots = if worker.accepting { (started + worker.window.size()).min(worker.threads) } else { 0 };
+            Load { in_flight: worker.in_flight, unstarted: worker.unstarted, slots, requests: worker.requests }
+        })
+    }
+
+    /// How many requests wait.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether any worker takes requests.
+    pub fn has_ready_worker(&self) -> bool {
+        self.workers.iter().flatten().any(|worker| worker.accepting)
+    }
+
+    /// The place of the worker whose turn it is. With `instead_of`: only a worker that would start the request sooner.
+    fn pick(&self, instead_of: Option<WorkerId>) -> Option<u32> {
+        let mut best: Option<(&Node, u64, u32)> = None;
+        for node in &self.nodes {
+            let mut outstanding = 0u64;
+            let mut accepting = 0u64;
+            let mut least: Option<(u32, &Worker)> = None;
+            for (place, worker) in node.places.iter().filter_map(|place| Some((*place, self.at(*place)?))) {
+                outstanding += u64::from(worker.in_flight);
+                accepting += u64::from(worker.accepting);
+                let allowed = instead_of.is_none_or(|id| id.place != place && worker.unstarted == 0);
+                let order = |worker: &Worker| (worker.in_flight, worker.last_turn);
+                if worker.has_room() && allowed && least.is_none_or(|(_, other)| order(worker) < order(other)) {
+                    least = Some((place, worker));
+                }
+            }
+            let Some((place, _)) = least else { continue };
+            // Work per worker, in thousandths, so that a node which lost a worker is not given as much as the others.
+            let share = outstanding * 1_000 / accepting.max(1);
+            if best.is_none_or(|(other, lowest, _)| (share, node.last_turn) < (lowest, other.last_turn)) {
+                best = Some((node, share, place));
+            }
+        }
+        best.map(|(_, _, place)| place)
+    }
+
+    fn give(&mut self, place: u32) -> WorkerId {
+        self.turns += 1;
+        let turn = self.turns;
+        let worker = self.workers[place as usize].as_mut().expect("`pick` names a worker that is there");
+        worker.in_flight += 1;
+        worker.unstarted += 1;
+        worker.last_turn = turn;
+        let (id, node) = (WorkerId { place, serial: worker.serial }, worker.node);
+        if let Some(node) = self.nodes.iter_mut().find(|known| known.id == node) {
+            node.last_turn = turn;
+        }
+        id
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn at(&self, place: u32) -> Option<&Worker> {
+        self.workers.get(place as usize)?.as_ref()
+    }
+
+    fn worker(&self, id: WorkerId) -> Option<&Worker> {
+        self.at(id.place).filter(|worker| worker.serial == id.serial)
+    }
+
+    fn worker_mut(&mut self, id: WorkerId) -> Option<&mut Worker> {
+        self.workers.get_mut(id.place as usize)?.as_mut().filter(|worker| worker.serial == id.serial)
+    }
+}
+
+/// For tests of those who have no socket to name a worker by.
+impl WorkerId {
+    /// An id that no [`Dispatch`] has given out.
+    pub fn unknown() -> Self {
+        Self { place: u32::MAX, serial: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests;

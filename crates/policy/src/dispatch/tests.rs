@@ -1,0 +1,120 @@
+use super::*;
+
+fn app(nodes: usize, workers: usize, threads: u32) -> (Dispatch<u32>, Vec<WorkerId>) {
+    let mut dispatch = Dispatch::new(100);
+    let mut ids = Vec::new();
+    for _ in 0..nodes {
+        let node = dispatch.add_node();
+        ids.extend((0..workers).map(|_| dispatch.add_worker(node, threads)));
+    }
+    (dispatch, ids)
+}
+
+fn go(dispatch: &mut Dispatch<u32>) -> WorkerId {
+    match dispatch.admit(|| panic!("nobody should wait")) {
+        Admission::Go(worker) => worker,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn single_requests_walk_over_all_workers() {
+    let (mut dispatch, mut ids) = app(5, 5, 8);
+    let mut seen = Vec::new();
+    for _ in 0..25 {
+        let worker = go(&mut dispatch);
+        dispatch.start(worker, Duration::ZERO);
+        dispatch.end(worker, true);
+        seen.push(worker);
+    }
+    seen.sort();
+    ids.sort();
+    assert_eq!(seen, ids);
+}
+
+#[test]
+fn many_at_once_are_spread_evenly() {
+    let (mut dispatch, ids) = app(5, 5, 8);
+    for _ in 0..75 {
+        go(&mut dispatch);
+    }
+    for id in ids {
+        assert_eq!(dispatch.load(id).in_flight, 3);
+    }
+}
+
+#[test]
+fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
+    let (mut dispatch, ids) = app(1, 1, 1);
+    assert_eq!(go(&mut dispatch), ids[0]);
+    dispatch.start(ids[0], Duration::ZERO);
+    let Admission::Wait(first) = dispatch.admit(|| 1) else { panic!() };
+    let Admission::Wait(second) = dispatch.admit(|| 2) else { panic!() };
+    assert_eq!(dispatch.next_grant(), None);
+    assert!(dispatch.leave(first));
+    assert!(!dispatch.leave(first));
+    dispatch.end(ids[0], true);
+    assert_eq!(dispatch.next_grant(), Some((2, ids[0])));
+    assert!(!dispatch.leave(second));
+    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 1, unstarted: 1, slots: 1, requests: 1 });
+}
+
+#[test]
+fn who_comes_back_is_first_again() {
+    let (mut dispatch, ids) = app(1, 1, 1);
+    go(&mut dispatch);
+    for waiter in 1..=3 {
+        dispatch.admit(|| waiter);
+    }
+    assert!(matches!(dispatch.readmit(None, || 0), Admission::Wait(_)));
+    assert!(matches!(dispatch.readmit(Some(Ticket(2)), || 22), Admission::Wait(_)));
+    let mut order = Vec::new();
+    for _ in 0..5 {
+        dispatch.end(ids[0], false);
+        order.push(dispatch.next_grant().unwrap().0);
+    }
+    assert_eq!(order, [0, 1, 22, 2, 3]);
+}
+
+#[test]
+fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
+    let (mut dispatch, ids) = app(1, 2, 1);
+    dispatch.bound_queue(1);
+    dispatch.drain_worker(ids[0]);
+    assert_eq!(go(&mut dispatch), ids[1]);
+    assert!(matches!(dispatch.admit(|| 1), Admission::Wait(_)));
+    assert_eq!(dispatch.admit(|| 2), Admission::Full);
+    dispatch.remove_worker(ids[1]);
+    assert!(!dispatch.has_ready_worker());
+    assert_eq!(dispatch.load(ids[1]), Load::default());
+    let node = dispatch.add_node();
+    let fresh = dispatch.add_worker(node, 1);
+    assert_ne!(fresh, ids[1]);
+    assert_eq!(dispatch.next_grant(), Some((1, fresh)));
+    dispatch.end(ids[1], true);
+    assert_eq!(dispatch.load(fresh).in_flight, 1, "an old worker's end must not count for the new one at its place");
+}
+
+#[test]
+fn an_unstarted_request_moves_only_to_a_worker_that_holds_none() {
+    let (mut dispatch, ids) = app(1, 2, 8);
+    let (first, second) = (go(&mut dispatch), go(&mut dispatch));
+    assert_eq!((first, second), (ids[0], ids[1]));
+    assert_eq!(dispatch.rebind(first), None);
+    dispatch.start(second, Duration::ZERO);
+    assert!(dispatch.could_rebind(first));
+    assert_eq!(dispatch.rebind(first), Some(second));
+}
+
+#[test]
+fn a_node_that_lost_workers_gets_less() {
+    let (mut dispatch, ids) = app(2, 4, 64);
+    for id in &ids[5..] {
+        dispatch.remove_worker(*id);
+    }
+    for _ in 0..20 {
+        let worker = go(&mut dispatch);
+        dispatch.start(worker, Duration::ZERO);
+    }
+    assert_eq!(dispatch.load(ids[4]).in_flight, 4);
+}

@@ -1,0 +1,233 @@
+//! [`Dispatch`] behind a lock, for the edge's threads and the supervisor; and the lease, which gives itself back.
+//!
+//! The one shell in this crate: it has a lock and, when a lease is dropped, a clock.
+//!
+//! Invariant: a [`Lease`] is counted in exactly one worker until it is dropped, and no lock is held while anyone is told.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{Admission, Dispatch, Load, NodeId, Ticket, WorkerId};
+
+type Waiters = Dispatch<oneshot::Sender<Lease>>;
+
+/// Queue and slots of one application, shared by the threads of the process.
+#[derive(Debug)]
+pub struct Shared {
+    dispatch: Mutex<Waiters>,
+    idle: Notify,
+}
+
+/// The right to have one request in flight on one worker. Dropping it says that the work has ended there.
+#[must_use = "a lease that is dropped at once protects nothing"]
+#[derive(Debug)]
+pub struct Lease {
+    shared: Arc<Shared>,
+    worker: WorkerId,
+    given: Instant,
+    started: bool,
+}
+
+/// A place in the queue; dropping it gives the place up.
+#[derive(Debug)]
+pub struct Queued {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    granted: oneshot::Receiver<Lease>,
+}
+
+/// The answer to a request that wants to be run.
+#[derive(Debug)]
+pub enum Turn {
+    /// Now, here.
+    Go(Lease),
+    /// Later: wait for [`Queued::granted`].
+    Wait(Queued),
+    /// The queue is full.
+    Full,
+}
+
+impl Shared {
+    /// An application without nodes.
+    pub fn new(queue_length: u32) -> Arc<Self> {
+        Arc::new(Self { dispatch: Mutex::new(Dispatch::new(queue_length)), idle: Notify::new() })
+    }
+
+    /// A request wants to be run at `now`.
+    pub fn admit(self: &Arc<Self>, now: Instant) -> Turn {
+        self.enter(now, |dispatch, waiter| dispatch.admit(waiter))
+    }
+
+    /// A request comes back that had not started; it keeps its place in the order if it had one.
+    pub fn readmit(self: &Arc<Self>, now: Instant, ticket: Option<Ticket>) -> Turn {
+        self.enter(now, |dispatch, waiter| dispatch.readmit(ticket, waiter))
+    }
+
+    /// A better worker for a request that waits unstarted under `lease`, if there is one now.
+    pub fn rebind(self: &Arc<Self>, now: Instant, lease: &Lease) -> Option<Lease> {
+        let worker = self.lock().rebind(lease.worker)?;
+        Some(self.lease(worker, now))
+    }
+
+    /// Whether a request that waits unstarted under `lease` would start sooner elsewhere.
+    pub fn could_rebind(&self, lease: &Lease) -> bool {
+        self.lock().could_rebind(lease.worker)
+    }
+
+    /// Changes nodes, workers or bounds, then hands out what has become free.
+    pub fn change<T>(self: &Arc<Self>, now: Instant, change: impl FnOnce(&mut Waiters) -> T) -> T {
+        let result = change(&mut self.lock());
+        self.grant(now);
+        self.idle.notify_waiters();
+        result
+    }
+
+    /// What a worker has to do at present.
+    pub fn load(&self, worker: WorkerId) -> Load {
+        self.lock().load(worker)
+    }
+
+    /// How many requests wait.
+    pub fn queued(&self) -> usize {
+        self.lock().queued()
+    }
+
+    /// Returns when none of the workers has anything in flight.
+    pub async fn drained(&self, workers: &[WorkerId]) {
+        loop {
+            let changed = self.idle.notified();
+            let busy = {
+                let dispatch = self.lock();
+                workers.iter().any(|worker| 0 < dispatch.load(*worker).in_flight)
+            };
+            if !busy {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// A node of its own, for callers that only add workers.
+    pub fn add_node(&self) -> NodeId {
+        self.lock().add_node()
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        now: Instant,
+        ask: impl FnOnce(&mut Waiters, &mut dyn FnMut() -> oneshot::Sender<Lease>) -> Admission,
+    ) -> Turn {
+        let mut granted = None;
+        let mut waiter = || {
+            let (sender, receiver) = oneshot::channel();
+            granted = Some(receiver);
+            sender
+        };
+        let admission = ask(&mut self.lock(), &mut waiter);
+        match admission {
+            Admission::Go(worker) => Turn::Go(self.lease(worker, now)),
+            Admission::Full => Turn::Full,
+            Admission::Wait(ticket) => {
+                let granted = granted.expect("whoever waits has made a channel");
+                Turn::Wait(Queued { shared: Arc::clone(self), ticket, granted })
+            }
+        }
+    }
+
+    fn grant(self: &Arc<Self>, now: Instant) {
+        loop {
+            let Some((waiter, worker)) = self.lock().next_grant() else { return };
+            // A waiter that has gone returns the lease by dropping it, which grants again.
+            let _ = waiter.send(self.lease(worker, now));
+        }
+    }
+
+    fn lease(self: &Arc<Self>, worker: WorkerId, given: Instant) -> Lease {
+        Lease { shared: Arc::clone(self), worker, given, started: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.dispatch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// Whose slot it is.
+    pub fn worker(&self) -> WorkerId {
+        self.worker
+    }
+
+    /// When it was given.
+    pub fn given(&self) -> Instant {
+        self.given
+    }
+
+    /// The application has been called.
+    pub fn start(&mut self, now: Instant) {
+        if !self.started {
+            self.started = true;
+            let waited = now.saturating_duration_since(self.given);
+            let waiting = {
+                let mut dispatch = self.shared.lock();
+                dispatch.start(self.worker, waited);
+                0 < dispatch.queued()
+            };
+            if waiting {
+                self.shared.grant(now);
+            }
+        }
+    }
+
+    /// Whether [`Lease::start`] was called.
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (idle, waiting) = {
+            let mut dispatch = self.shared.lock();
+            dispatch.end(self.worker, self.started);
+            (dispatch.load(self.worker).in_flight == 0, 0 < dispatch.queued())
+        };
+        if waiting {
+            self.shared.grant(Instant::now());
+        }
+        if idle {
+            self.shared.idle.notify_waiters();
+        }
+    }
+}
+
+impl Queued {
+    /// The lease, as soon as a worker has room.
+    pub async fn granted(&mut self) -> Lease {
+        match (&mut self.granted).await {
+            Ok(lease) => lease,
+            // The sender lives in the queue until it is used, and the queue lives as long as `self.shared`.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Its place in the order.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if !self.shared.lock().leave(self.ticket) {
+            // It was granted meanwhile: dropping the lease gives it to the next.
+            drop(self.granted.try_recv());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+use super::*;
+
+fn one_slot() -> (Arc<Shared>, WorkerId) {
+    let shared = Shared::new(10);
+    let node = shared.add_node();
+    let worker = shared.change(Instant::now(), |dispatch| dispatch.add_worker(node, 1));
+    (shared, worker)
+}
+
+fn leased(turn: Turn) -> Lease {
+    match turn {
+        Turn::Go(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn queued(turn: Turn) -> Queued {
+    match turn {
+        Turn::Wait(queued) => queued,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_lease_goes_to_the_next_in_line() {
+    let (shared, worker) = one_slot();
+    let lease = leased(shared.admit(Instant::now()));
+    let gone = queued(shared.admit(Instant::now()));
+    let mut waits = queued(shared.admit(Instant::now()));
+    drop(lease);
+    drop(gone); // It was granted, but never looked: the lease must move on.
+    let lease = waits.granted().await;
+    assert_eq!((lease.worker(), shared.load(worker).in_flight), (worker, 1));
+    drop(lease);
+    assert_eq!(shared.load(worker).in_flight, 0);
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_takes_nothing_along() {
+    let (shared, worker) = one_slot();
+    let lease = leased(shared.admit(Instant::now()));
+    drop(queued(shared.admit(Instant::now())));
+    assert_eq!(shared.queued(), 0);
+    drop(lease);
+    assert_eq!(shared.load(worker).in_flight, 0);
+}
+
+#[tokio::test]
+async fn drained_waits_for_the_last_lease() {
+    let (shared, worker) = one_slot();
+    let lease = leased(shared.admit(Instant::now()));
+    let workers = [worker];
+    let mut drained = Box::pin(shared.drained(&workers));
+    assert!(futures_pending(&mut drained).await);
+    drop(lease);
+    drained.await;
+}
+
+/// Whether the future is still pending after it was polled once.
+async fn futures_pending<F: Future<Output = ()> + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
