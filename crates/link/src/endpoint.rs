@@ -1,0 +1,34 @@
+//! The edge's end of a link, on its way from the supervisor that made it to the thread that uses it.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+};
+
+use sys::SharedWords;
+
+use crate::Ledger;
+
+/// A link's socket, to be taken once by the edge thread it is meant for, and its ledger.
+#[derive(Debug)]
+pub struct LinkEnd {
+    socket: Mutex<Option<OwnedFd>>,
+    words: SharedWords,
+}
+
+impl LinkEnd {
+    /// Joins the two halves.
+    pub fn new(socket: OwnedFd, words: SharedWords) -> Self {
+        Self { socket: Mutex::new(Some(socket)), words }
+    }
+
+    /// The socket, the first time it is asked for.
+    pub fn take_socket(&self) -> Option<OwnedFd> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The ledger shared with the worker.
+    pub fn ledger(&self) -> Ledger<'_> {
+        Ledger(&self.words)
+    }
+}
