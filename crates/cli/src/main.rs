@@ -1,1 +1,40 @@
-fn main() {}
+//! `tierce`: one program that runs a Python web application behind a balancer. Reads the command line and wires the
+//! parts; every decision is made elsewhere.
+//!
+//! Invariant: the result goes to standard output, messages go to standard error, and the exit status says how it went.
+
+mod args; //     the command line
+mod foreign; //  words of other programs
+mod exit; //     exit statuses
+mod say; //      output that survives a closed pipe
+mod project; //  configuration and place of the project
+mod steps; //    progress on long steps
+mod up; //       the running Tierce
+mod running; //  what it does while it runs
+mod detach; //   the same in the background
+mod notify; //   the service manager
+mod ask; //      commands for a running Tierce
+mod ps; //       what runs
+mod logs; //     what was logged
+mod check; //    configuration and import, without serving
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(exit) => return exit.into(),
+    };
+    let exit = match &args.command {
+        args::Command::Up(up) => up::run(&args, up),
+        args::Command::Build => check::build(&args),
+        args::Command::Check => check::check(&args),
+        args::Command::Scale(scale) => ask::scale(&args, &scale.targets),
+        args::Command::Ps => ps::run(&args),
+        args::Command::Logs(wanted) => logs::run(&args, wanted),
+        args::Command::Reload => ask::reload(&args),
+        args::Command::Restart => ask::restart(&args),
+        args::Command::Down => ask::down(&args),
+    };
+    exit.into()
+}

@@ -1,1 +1,23 @@
+//! Text to a checked [`Config`]: file, environment and flags, all problems at once, each with its place.
+//!
+//! Invariant: a `Config` that exists is valid; nothing after this crate has to check a value again. Nothing is started
+//! or imported here, and the environment is passed in, never read.
 #![forbid(unsafe_code)]
+
+mod model; //     the checked configuration
+mod keys; //      every key: what it takes, its names elsewhere, its default
+mod problem; //   what is wrong, where, and what to do
+mod source; //    which project, which file
+mod read; //      a TOML document as values with places
+mod layers; //    flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
+mod values; //    one value of one kind, or a problem
+mod listen; //    addresses
+mod app; //       `module:callable`, given or found
+mod env_file; //  KEY=VALUE lines
+mod load; //      all of it, in order
+
+pub use keys::reference_markdown;
+pub use load::{load, project};
+pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen};
+pub use problem::{Place, Problem, Problems};
+pub use source::{Environment, Locate, Overrides};

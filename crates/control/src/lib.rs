@@ -1,1 +1,17 @@
+//! How other commands reach a running Tierce: the directory of its state, the lock, the control socket.
+//!
+//! Invariant: whoever may enter the state directory (mode 0700) may give commands; nobody else reaches the socket. A
+//! command never touches a request.
 #![forbid(unsafe_code)]
+
+mod place; //     the state directory and its lock
+mod state; //     what outlives the process
+mod protocol; //  one JSON object a line
+mod server; //    the running side
+mod client; //    the asking side
+
+pub use client::{AskError, ask};
+pub use place::{LockError, Place, RunLock};
+pub use protocol::{Answer, AppStatus, Ask, Ps};
+pub use server::{Call, Server};
+pub use state::{Recorded, wanted_nodes};

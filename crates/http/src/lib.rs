@@ -1,1 +1,23 @@
+//! HTTP/1.1 for the side that serves: requests are read, responses are written. No I/O, no clock.
+//!
+//! Invariant: where two parsers could read the same bytes differently, they are refused (RFC 9112 §11.2); what is passed
+//! on is written anew from what was understood.
 #![forbid(unsafe_code)]
+
+mod bytes; //     which bytes may stand where
+mod head; //      a request's head as spans of the buffer that it came in
+mod parse; //     bytes to head, or the reason to refuse
+mod target; //    the request target and the host
+mod fields; //    what the fields mean for framing and connection
+mod body; //      a body's bytes out of its framing
+mod response; //  status line, fields and framing of a response
+mod date; //      the Date field
+
+pub use body::{BodyDecoder, Decoded};
+pub use date::DateCache;
+pub use head::{Field, FieldKind, Framing, Limits, Refusal, RequestHead, Span, Version};
+pub use parse::{HeadScan, parse_request};
+pub use response::{
+    CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
+    write_field, write_status_line,
+};

@@ -1,1 +1,27 @@
+//! Nodes and workers: the interpreter is found or made, nodes are started, watched, replaced, drained and stopped.
+//!
+//! Invariants: the data plane learns of workers only through the node table and the dispatch; what was started here ends
+//! with this process, whatever ends it; a change that fails leaves everything as it was. Nothing here touches a request.
 #![forbid(unsafe_code)]
+
+mod explanation; // an error as a person needs it
+mod interpreter; // which Python
+mod venv; //        the environment that is made
+mod extension; //   the worker's code, out of this binary
+mod context; //     what all nodes of a run share
+mod table; //       the node table and the dispatch, changed together
+mod zygote; //      the process that imports and forks
+mod output; //      what applications print
+mod backoff; //     when to try again
+mod worker; //      one worker's place in a node
+mod node; //        a node's life
+mod status; //      what is told of nodes
+mod supervisor; //  all nodes: start, scale, reload, restart, down
+
+pub use context::{ListenerName, Parts};
+pub use explanation::Explanation;
+pub use extension::Extension;
+pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
+pub use node::StartError;
+pub use status::{NodeStatus, WorkerStatus};
+pub use supervisor::{ChangeError, Down, Supervisor, check_import};

@@ -1,1 +1,19 @@
+//! What is told of requests, applications and Tierce itself, and where it goes: one line each, to a bounded file and to
+//! standard output.
+//!
+//! Invariants: nothing that a client or an application sends can begin a line of its own; whoever serves requests never
+//! waits for a log; a log never grows without bound.
 #![forbid(unsafe_code)]
+
+mod event; //     a request's line
+mod lines; //     an application's line, and our own
+mod time; //      timestamps, formatted once a second
+mod escape; //    hostile bytes made harmless
+mod sink; //      from many producers to one writer
+mod rotate; //    the file that does not grow without bound
+mod tail; //      reading it back
+
+pub use event::{RequestEvent, write_line};
+pub use lines::{LineFormat, write_app_line};
+pub use sink::{LogSink, Output};
+pub use tail::Tail;

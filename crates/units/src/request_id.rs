@@ -8,6 +8,14 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u64);
 
+impl RequestId {
+    /// The id as it is written everywhere: 16 lower-case hexadecimal digits.
+    pub fn digits(self) -> [u8; 16] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        std::array::from_fn(|at| DIGITS[(self.0 >> (60 - 4 * at) & 0xf) as usize])
+    }
+}
+
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -51,6 +59,9 @@ mod tests {
         let mut ids = RequestIds::new();
         let made: std::collections::HashSet<_> = (0..10_000).map(|_| ids.make()).collect();
         assert_eq!(made.len(), 10_000);
+        for id in [RequestId(255), RequestId(u64::MAX), RequestId(0x0123_4567_89ab_cdef)] {
+            assert_eq!(id.to_string().as_bytes(), id.digits());
+        }
         assert_eq!(RequestId(255).to_string(), "00000000000000ff");
     }
 }

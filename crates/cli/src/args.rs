@@ -1,0 +1,163 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::{exit::Exit, foreign, say};
+
+/// Runs a Python web application behind a balancer, scales it live, and loses no request.
+#[derive(Debug, Parser)]
+#[command(name = "tierce", version, disable_help_subcommand = true, max_term_width = 100)]
+pub(crate) struct Args {
+    /// The project's directory; default: that of the configuration file, searched upwards from here
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// The configuration file; default: tierce.toml, else [tool.tierce] in pyproject.toml
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    pub(crate) format: Format,
+    /// Print errors only
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// Print more, for example what pip says
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start: prepare the interpreter, start nodes and workers, serve
+    Up(Up),
+    /// Prepare .tierce/venv from requirements.txt or pyproject.toml
+    Build,
+    /// More or fewer nodes, live: tierce scale web=5
+    Scale(Scale),
+    /// Nodes and workers: state, requests, slots, memory
+    Ps,
+    /// What the application has printed, and the access log
+    Logs(Logs),
+    /// New code and configuration, without losing a request
+    Reload,
+    /// Replace the nodes one at a time, without losing a request
+    Restart,
+    /// Finish what was accepted, then stop
+    Down,
+    /// Check the configuration and import the application, without serving
+    Check,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Up {
+    /// The application as module:callable; default: `app` of the configuration, else what is found
+    pub(crate) app: Option<String>,
+    /// In the background; returns when all nodes are ready
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// With -d: wait until all nodes are ready, as it does anyway
+    #[arg(long, requires = "detach")]
+    pub(crate) wait: bool,
+    /// Processes per node
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<String>,
+    /// Most requests in flight in one worker
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<String>,
+    /// Where to listen: HOST:PORT, :PORT, unix:PATH or a URL; may be repeated
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) bind: Vec<String>,
+    /// Time limit from handing a request to a worker to the head of its response: 30 or 30s
+    #[arg(short, long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Number of nodes: web=5
+    #[arg(long, value_name = "NAME=N")]
+    pub(crate) scale: Option<String>,
+    /// The interpreter
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<String>,
+    /// The access log: auto, text, json or off
+    #[arg(long, value_name = "HOW")]
+    pub(crate) access_log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Scale {
+    /// The service and its number of nodes: web=5
+    #[arg(required = true, value_name = "NAME=N")]
+    pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// Only of this node: web.1
+    pub(crate) node: Option<String>,
+    /// Go on with what is logged from now on
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// How many lines to begin with
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub(crate) lines: usize,
+}
+
+/// Reads the command line; on failure everything has been said.
+pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Exit> {
+    let words: Vec<_> = words.collect();
+    Args::try_parse_from(&words).map_err(|error| {
+        if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+            say::result(error.render().ansi().to_string().trim_end());
+            return Exit::DONE;
+        }
+        let texts: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        match foreign::translate(&texts) {
+            Some(text) => say::message(&text),
+            None => say::message(error.render().to_string().trim_end()),
+        }
+        Exit::USAGE
+    })
+}
+
+/// `web=5`.
+pub(crate) fn name_and_number(text: &str) -> Result<(String, u32), String> {
+    let wrong = || format!("error: {text:?} is not NAME=N\n  hint: write it like web=5");
+    let (name, number) = text.split_once('=').ok_or_else(wrong)?;
+    match number.parse::<u32>() {
+        Ok(number) if number <= 1000 && !name.is_empty() => Ok((name.to_owned(), number)),
+        Ok(_) if !name.is_empty() => Err(format!("error: {number} nodes are more than the 1000 that are possible")),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!(name_and_number("web=5"), Ok(("web".to_owned(), 5)));
+        assert_eq!(name_and_number("web=0"), Ok(("web".to_owned(), 0)));
+        for text in ["web", "=5", "web=", "web=x", "web=-1", "web=1001"] {
+            assert!(name_and_number(text).is_err(), "{text}");
+        }
+    }
+}

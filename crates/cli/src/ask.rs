@@ -1,0 +1,103 @@
+//! Commands for a running Tierce.
+
+use control::{Answer, Ask, AskError, Recorded};
+
+use crate::{
+    args::{Args, name_and_number},
+    exit::Exit,
+    project, say,
+};
+
+/// Asks, and says what went wrong.
+pub(crate) fn ask(args: &Args, ask: &Ask) -> Result<Answer, Exit> {
+    let place = project::place(args)?;
+    report(control::ask(&place, ask))
+}
+
+fn report(answer: Result<Answer, AskError>) -> Result<Answer, Exit> {
+    match answer {
+        Ok(Answer::Refused { code, text }) => {
+            say::message(&text);
+            Err(Exit(code))
+        }
+        Ok(answer) => Ok(answer),
+        Err(AskError::NotRunning) => {
+            let program = say::program();
+            say::message(&format!("error: nothing is running in this project\n  hint: start it: {program} up"));
+            Err(Exit::NOT_RUNNING)
+        }
+        Err(error @ AskError::NoPermission { .. }) => {
+            say::message(&format!("error: {error}\n  hint: only the user who started it may give commands"));
+            Err(Exit::NO_PERMISSION)
+        }
+        Err(error) => {
+            say::message(&format!("error: {error}"));
+            Err(Exit::FAILED)
+        }
+    }
+}
+
+fn done(args: &Args, question: &Ask) -> Exit {
+    finish(args, ask(args, question))
+}
+
+fn finish(args: &Args, answer: Result<Answer, Exit>) -> Exit {
+    match answer {
+        Ok(Answer::Done { text }) => {
+            if !args.quiet {
+                say::message(&format!("✓ {text}"));
+            }
+            Exit::DONE
+        }
+        Ok(_) => Exit::FAILED,
+        Err(exit) => exit,
+    }
+}
+
+pub(crate) fn scale(args: &Args, targets: &[String]) -> Exit {
+    for target in targets {
+        let (app, nodes) = match name_and_number(target) {
+            Ok(target) => target,
+            Err(text) => {
+                say::message(&text);
+                return Exit::USAGE;
+            }
+        };
+        let exit = done(args, &Ask::Scale { app, nodes });
+        if exit != Exit::DONE {
+            return exit;
+        }
+    }
+    Exit::DONE
+}
+
+pub(crate) fn reload(args: &Args) -> Exit {
+    done(args, &Ask::Reload)
+}
+
+pub(crate) fn restart(args: &Args) -> Exit {
+    done(args, &Ask::Restart)
+}
+
+/// Stops what runs; that nothing runs is what was wanted too.
+pub(crate) fn down(args: &Args) -> Exit {
+    let place = match project::place(args) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    match control::ask(&place, &Ask::Down) {
+        Err(AskError::NotRunning) => {
+            Recorded::clear(&place);
+            if !args.quiet {
+                say::message("✓ nothing was running");
+            }
+            Exit::DONE
+        }
+        answer => {
+            let exit = finish(args, report(answer));
+            // It still has to end; a new `up` must find it gone.
+            place.wait_until_free();
+            exit
+        }
+    }
+}

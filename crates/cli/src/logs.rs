@@ -1,0 +1,47 @@
+//! What was logged.
+
+use std::time::Duration;
+
+use telemetry::Tail;
+
+use crate::{
+    args::{Args, Logs},
+    exit::Exit,
+    project, say,
+};
+
+/// How often a followed log is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
+    let place = match project::place(args) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    if !place.log().is_dir() && !wanted.follow {
+        say::message(&format!("error: there is no log in {}\n  hint: start it: {} up", place.log().display(), say::program()));
+        return Exit::NOT_RUNNING;
+    }
+    let opened = Tail::open(&place.log(), wanted.node.as_deref(), wanted.lines);
+    let (lines, mut tail) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            say::message(&format!("error: cannot read the log in {}: {error}", place.log().display()));
+            return Exit::FAILED;
+        }
+    };
+    if !say::raw(&lines) || !wanted.follow {
+        return Exit::DONE;
+    }
+    loop {
+        let mut fresh = Vec::new();
+        if let Err(error) = tail.read(&mut fresh) {
+            say::message(&format!("error: cannot read the log: {error}"));
+            return Exit::FAILED;
+        }
+        if !fresh.is_empty() && !say::raw(&fresh) {
+            return Exit::DONE;
+        }
+        std::thread::sleep(LOOK);
+    }
+}

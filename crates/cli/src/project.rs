@@ -1,0 +1,71 @@
+//! The project's configuration and place, for every command the same way.
+
+use std::collections::BTreeMap;
+
+use config::{Config, Environment, Locate, Overrides, Problems};
+use control::Place;
+
+use crate::{
+    args::{Args, Up},
+    exit::Exit,
+    say,
+};
+
+/// The environment as it is now; what is not UTF-8 cannot be meant for us.
+pub(crate) fn environment() -> Environment {
+    let pairs = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Environment(pairs.collect::<BTreeMap<_, _>>())
+}
+
+fn locate(args: &Args) -> Locate {
+    Locate {
+        directory: args.directory.clone(),
+        file: args.config.clone(),
+        // A current directory that was deleted has nothing in it.
+        current: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        cores: sys::available_cores(),
+    }
+}
+
+/// What `up` was given.
+pub(crate) fn overrides(up: &Up) -> Overrides {
+    Overrides {
+        app: up.app.clone(),
+        workers: up.workers.clone(),
+        threads: up.threads.clone(),
+        bind: up.bind.clone(),
+        timeout: up.timeout.clone(),
+        python: up.python.clone(),
+        access_log: up.access_log.clone(),
+    }
+}
+
+/// Loads the configuration.
+pub(crate) fn load(args: &Args, overrides: &Overrides) -> Result<Config, Problems> {
+    config::load(&locate(args), &environment(), overrides)
+}
+
+/// Loads it again later, as it is then.
+pub(crate) fn again(args: &Args) -> impl Fn(&Overrides) -> Result<Config, Problems> + 'static {
+    let locate = locate(args);
+    move |overrides| config::load(&locate, &environment(), overrides)
+}
+
+/// The same, with every problem said.
+pub(crate) fn load_or_say(args: &Args, overrides: &Overrides) -> Result<Config, Exit> {
+    load(args, overrides).map_err(|problems| {
+        say::message(problems.to_string().trim_end());
+        Exit::CONFIG
+    })
+}
+
+/// Where the project's state is, for commands that do not need a valid configuration.
+pub(crate) fn place(args: &Args) -> Result<Place, Exit> {
+    match config::project(&locate(args)) {
+        Ok(project) => Ok(Place::of(&project, &environment())),
+        Err(problems) => {
+            say::message(problems.to_string().trim_end());
+            Err(Exit::CONFIG)
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `module:callable`, given or found.
+//!
+//! Finding reads the source files and looks for top-level names, as importing them is not for this crate to do.
+
+use std::path::Path;
+
+use crate::{model::AppRef, problem::Problem};
+
+const FILES: [&str; 4] = ["app.py", "wsgi.py", "asgi.py", "main.py"];
+
+/// Reads `module`, `module:callable` or `path/to/file.py[:callable]`.
+pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
+    let hint = || Some("write it as module:callable, for example app:app or shop.wsgi:application".to_owned());
+    let (module, callable) = text.split_once(':').unwrap_or((text, ""));
+    let module = match module.strip_suffix(".py") {
+        Some(path) => path.trim_start_matches("./").replace('/', "."),
+        None => module.to_owned(),
+    };
+    let is_name = |name: &str| crate::env_file::is_name(name) || (!name.is_ascii() && !name.contains(char::is_whitespace));
+    if !module.split('.').all(is_name) {
+        return Err((format!("{text:?} does not name a module"), hint()));
+    }
+    let callable = if callable.is_empty() { "app" } else { callable };
+    let name = callable.strip_suffix("()").unwrap_or(callable);
+    if !name.split('.').all(is_name) {
+        let hint = if name.contains('(') { Some("a factory is called without arguments: module:create_app()".to_owned()) } else { hint() };
+        return Err((format!("{callable:?} in {text:?} is not the name of a callable"), hint));
+    }
+    Ok(AppRef { module, callable: callable.to_owned(), found_in: None })
+}
+
+/// Looks for an application in the project.
+pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
+    let mut looked = Vec::new();
+    for file in FILES {
+        let path = project.join(file);
+        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+        looked.push(file);
+        if let Some(callable) = callable_in(&source) {
+            let module = file.trim_end_matches(".py").to_owned();
+            return Ok(AppRef { module, callable: callable.to_owned(), found_in: Some(path) });
+        }
+    }
+    let manage = project.join("manage.py");
+    if let Ok(source) = std::fs::read_to_string(&manage) {
+        looked.push("manage.py");
+        if let Some(package) = django_package(&source) {
+            let module = format!("{package}.wsgi");
+            return Ok(AppRef { module, callable: "application".to_owned(), found_in: Some(manage) });
+        }
+    }
+    let what = format!("no application found in {}", project.display());
+    let note = if looked.is_empty() {
+        "there is no app.py, wsgi.py, asgi.py, main.py or manage.py".to_owned()
+    } else {
+        format!("{} has no app, application or create_app() at its top level", looked.join(", "))
+    };
+    let hint = "name it: tierce up module:callable, or app = \"module:callable\" in tierce.toml";
+    Err(Box::new(Problem::new(what).note(note).hint(hint)))
+}
+
+fn callable_in(source: &str) -> Option<&'static str> {
+    let defines = |name: &str| source.lines().any(|line| is_definition(line, name));
+    [("app", "app"), ("application", "application"), ("create_app", "create_app()")]
+        .into_iter()
+        .find(|(name, _)| defines(name))
+        .map(|(_, callable)| callable)
+}
+
+/// `NAME = …`, `NAME: … = …`, `def NAME(`, `class NAME`, or an import that binds it; at the top level.
+fn is_definition(line: &str, name: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+    if let Some(rest) = line.strip_prefix(name)
+        && ends(rest)
+    {
+        let rest = rest.trim_start();
+        return (rest.starts_with('=') && !rest.starts_with("==")) || rest.starts_with(':');
+    }
+    for keyword in ["def ", "async def ", "class "] {
+        if line.strip_prefix(keyword).and_then(|rest| rest.strip_prefix(name)).is_some_and(ends) {
+            return true;
+        }
+    }
+    if let Some((_, names)) = line.strip_prefix("from ").and_then(|rest| rest.split_once(" import ")) {
+        let bound = |part: &str| part.rsplit(" as ").next().unwrap_or(part).trim() == name;
+        return names.trim_matches(|c| c == '(' || c == ')').split(',').map(str::trim).any(bound);
+    }
+    false
+}
+
+/// The package of the settings that manage.py names.
+fn django_package(source: &str) -> Option<String> {
+    let (_, rest) = source.split_once("DJANGO_SETTINGS_MODULE")?;
+    let rest = rest.get(1..)?;
+    let quote = rest.find(['"', '\''])?;
+    let value = rest.get(quote + 1..)?;
+    let settings = value.split(['"', '\'']).next()?;
+    let package = settings.split(".settings").next()?;
+    (!package.is_empty() && package.split('.').all(crate::env_file::is_name)).then(|| package.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references() {
+        for (text, expected) in [
+            ("main:app", "main:app"),
+            ("shop.wsgi:application", "shop.wsgi:application"),
+            ("main", "main:app"),
+            ("./src/main.py:make.app", "src.main:make.app"),
+            ("main:create_app()", "main:create_app()"),
+        ] {
+            assert_eq!(parse(text).map(|app| app.to_string()).as_deref(), Ok(expected));
+        }
+        for text in ["", ":app", "a-b:app", "main:app:x", "main:1", "main:create_app(1)", "a..b:app"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn applications_are_found_by_their_definition() {
+        for (source, expected) in [
+            ("app = Flask(__name__)\n", Some("app")),
+            ("app: Flask = Flask(__name__)\n", Some("app")),
+            ("x = 1\ndef application(environ, start_response):\n", Some("application")),
+            ("def create_app():\n    app = Flask(__name__)\n", Some("create_app()")),
+            ("from shop import application as app\n", Some("app")),
+            ("from shop import (a, app)\n", Some("app")),
+            ("apple = 1\nif app == 1:\n    app = 2\n", None),
+            ("app.run()\n", None),
+        ] {
+            assert_eq!(callable_in(source), expected, "{source}");
+        }
+        let manage = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings.prod')";
+        assert_eq!(django_package(manage).as_deref(), Some("shop"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Flag > `TIERCE_*` > file > `PORT`, `WEB_CONCURRENCY` > default.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    keys::{self, KEYS},
+    read::{Given, Origin, Raw},
+    source::{Environment, Overrides},
+};
+
+fn word(text: &str, from: impl Into<String>) -> Given {
+    Given { raw: Raw::Text(text.to_owned()), origin: Origin::Word(from.into()) }
+}
+
+/// The value that counts for each key that was given anywhere.
+pub(crate) fn merge(file: BTreeMap<String, Given>, environment: &Environment, flags: &Overrides) -> BTreeMap<String, Given> {
+    let mut values = BTreeMap::new();
+    if let Some(port) = environment.value("PORT") {
+        values.insert("listen".to_owned(), word(&format!("0.0.0.0:{port}"), "PORT"));
+    }
+    if let Some(count) = environment.value("WEB_CONCURRENCY") {
+        values.insert("workers".to_owned(), word(count, "WEB_CONCURRENCY"));
+    }
+    values.extend(file);
+    // Variables of the application are a table; they are set as variables anyway.
+    for key in KEYS.iter().filter(|key| key.path != "env") {
+        let variable = keys::variable(key.path);
+        if let Some(value) = environment.value(&variable) {
+            values.insert(key.path.to_owned(), word(value, variable));
+        }
+    }
+    let seconds = flags.timeout.as_ref().map(|text| {
+        if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.clone() }
+    });
+    let bind = (!flags.bind.is_empty()).then(|| flags.bind.join(","));
+    for (path, value, flag) in [
+        ("app", &flags.app, "APP"),
+        ("workers", &flags.workers, "--workers"),
+        ("threads", &flags.threads, "--threads"),
+        ("listen", &bind, "--bind"),
+        ("limits.time", &seconds, "--timeout"),
+        ("python", &flags.python, "--python"),
+        ("log.access", &flags.access_log, "--access-log"),
+    ] {
+        if let Some(value) = value {
+            values.insert(path.to_owned(), word(value, flag));
+        }
+    }
+    values
+}

@@ -1,0 +1,165 @@
+//! All of it, in order: find, read, merge, check.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use units::Bytes;
+
+use crate::{
+    app, env_file, layers, listen,
+    model::{AccessLog, AppRef, Config, Expose, Limits, Listen},
+    problem::Problems,
+    read::{self, Raw},
+    source::{self, Environment, Locate, Overrides, Source},
+    values::Values,
+};
+
+/// The configuration of the project, or everything that is wrong with it.
+pub fn load(locate: &Locate, environment: &Environment, flags: &Overrides) -> Result<Config, Problems> {
+    let source = source::find(locate)?;
+    let mut problems = Vec::new();
+    let file = read::read(&source, &mut problems);
+    let mut values = Values::new(layers::merge(file, environment, flags), problems);
+    let config = check(&source, &mut values, locate.cores);
+    match config {
+        Some(config) if values.problems.is_empty() => Ok(config),
+        _ => Err(Problems(values.problems)),
+    }
+}
+
+/// The project's directory, whatever its configuration says.
+pub fn project(locate: &Locate) -> Result<PathBuf, Problems> {
+    source::find(locate).map(|source| source.project)
+}
+
+fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
+    let project = source.project.clone();
+    let app = app_ref(source, values);
+    let name = name(values);
+    let path = |values: &mut Values, key: &str| values.text(key).map(|(path, _)| source::clean(&project.join(path)));
+    let env_file = path(values, "env_file");
+    let env = environment(values, env_file);
+    let pythonpath = values.list("pythonpath").unwrap_or_default();
+    let listen = addresses(source, values);
+    let config = Config {
+        app: app?,
+        name,
+        nodes: values.number("nodes", 0..=1000).unwrap_or(1),
+        workers: values.number("workers", 1..=1024).unwrap_or_else(|| cores.clamp(1, 1024)),
+        threads: values.number("threads", 1..=4096).unwrap_or(256),
+        cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
+        listen,
+        python: python(source, values),
+        pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
+        env,
+        user: values.text("user").map(|(user, _)| user),
+        expose: if values.flag("expose").unwrap_or(false) { Expose::Shown } else { Expose::Hidden },
+        limits: limits(values),
+        access_log: values
+            .choice("log.access", &[
+                ("auto", AccessLog::Auto),
+                ("text", AccessLog::Text),
+                ("json", AccessLog::Json),
+                ("off", AccessLog::Off),
+            ])
+            .unwrap_or(AccessLog::Auto),
+        file: source.file.clone(),
+        project,
+    };
+    Some(config)
+}
+
+fn app_ref(source: &Source, values: &mut Values) -> Option<AppRef> {
+    if values.given("app").is_some() {
+        let (text, given) = values.text("app")?;
+        return match app::parse(&text) {
+            Ok(app) => Some(app),
+            Err((what, hint)) => {
+                values.reject("app", &given, what, hint);
+                None
+            }
+        };
+    }
+    match app::find(&source.project) {
+        Ok(app) => Some(app),
+        Err(problem) => {
+            values.problems.push(*problem);
+            None
+        }
+    }
+}
+
+fn name(values: &mut Values) -> String {
+    let Some((name, given)) = values.text("name") else { return "web".to_owned() };
+    let start = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let rest = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if !(start && rest && name.len() <= 40) {
+        let what = format!("expected lower-case letters, digits and `-`, at most 40, found {name:?}");
+        values.reject("name", &given, what, None);
+    }
+    name
+}
+
+fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
+    let Some(texts) = values.list("listen") else {
+        return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080 }];
+    };
+    let mut addresses = Vec::new();
+    for (text, given) in &texts {
+        match listen::parse(text, &source.project) {
+            Ok(address) => addresses.push(address),
+            Err((what, hint)) => values.reject("listen", given, what, hint),
+        }
+    }
+    if texts.is_empty()
+        && let Some(given) = values.given("listen")
+    {
+        values.reject("listen", &given, "expected at least one address", None);
+    }
+    addresses
+}
+
+/// Relative to the project, unless it is a flag: then relative to the project too, as `-C` has changed there.
+fn python(source: &Source, values: &mut Values) -> Option<PathBuf> {
+    let (path, _) = values.text("python")?;
+    // A bare name is looked up on PATH by whoever runs it.
+    Some(if path.contains('/') { source::clean(&source.project.join(path)) } else { PathBuf::from(path) })
+}
+
+fn environment(values: &mut Values, file: Option<PathBuf>) -> BTreeMap<String, String> {
+    let mut env = file.map_or_else(BTreeMap::new, |file| env_file::read(&file, &mut values.problems));
+    let Some(given) = values.given("env") else { return env };
+    let Raw::Table(entries) = &given.raw else {
+        values.reject("env", &given, format!("expected a table of texts, found {}", given.raw.kind()), None);
+        return env;
+    };
+    for (name, entry) in entries {
+        let path = format!("env.{name}");
+        match &entry.raw {
+            Raw::Text(value) if env_file::is_name(name) && !value.contains('\0') => {
+                env.insert(name.clone(), value.clone());
+            }
+            Raw::Text(_) => values.reject(&path, entry, "this cannot be an environment variable", None),
+            other => {
+                let hint = Some("variables are texts: put the value in quotes".to_owned());
+                values.reject(&path, entry, format!("expected a text, found {}", other.kind()), hint);
+            }
+        }
+    }
+    env
+}
+
+const SECONDS_30: Duration = Duration::from_secs(30);
+const SECONDS_60: Duration = Duration::from_secs(60);
+
+fn limits(values: &mut Values) -> Limits {
+    let day = Duration::from_secs(86_400);
+    let positive = Duration::from_millis(1)..=day;
+    Limits {
+        body: values.size("limits.body").unwrap_or(Bytes::new(10_000_000)),
+        time: values.duration("limits.time", positive.clone()).unwrap_or(SECONDS_30),
+        queue: values.duration("limits.queue", positive.clone()).unwrap_or(SECONDS_30),
+        queue_length: values.number("limits.queue_length", 1..=1_000_000).unwrap_or(10_000),
+        start: values.duration("limits.start", positive).unwrap_or(SECONDS_60),
+        drain: values.duration("limits.drain", Duration::ZERO..=day).unwrap_or(SECONDS_30),
+    }
+}

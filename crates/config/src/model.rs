@@ -1,0 +1,125 @@
+//! The checked configuration.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use units::Bytes;
+
+/// Everything that is configured. Paths are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The project's directory: the application's working directory, and first on its path.
+    pub project: PathBuf,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What to run.
+    pub app: AppRef,
+    /// The service's name; nodes are `NAME.1`, `NAME.2`, …
+    pub name: String,
+    /// How many nodes.
+    pub nodes: u32,
+    /// Processes in each node.
+    pub workers: u32,
+    /// Requests in flight in each worker, at most.
+    pub threads: u32,
+    /// Threads of the edge.
+    pub cores: u32,
+    /// Where requests come in.
+    pub listen: Vec<Listen>,
+    /// The interpreter, if it is not to be searched for.
+    pub python: Option<PathBuf>,
+    /// Directories for `sys.path`, behind the project.
+    pub pythonpath: Vec<PathBuf>,
+    /// Variables for the application; those of `env_file` included.
+    pub env: BTreeMap<String, String>,
+    /// Whom the application runs as.
+    pub user: Option<String>,
+    /// Whether responses name their worker.
+    pub expose: Expose,
+    /// Bounds.
+    pub limits: Limits,
+    /// The access log.
+    pub access_log: AccessLog,
+}
+
+/// Bounds of requests and of what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest request body.
+    pub body: Bytes,
+    /// From handing a request to a worker to the head of its response.
+    pub time: Duration,
+    /// The longest wait for a free slot.
+    pub queue: Duration,
+    /// How many requests may wait.
+    pub queue_length: u32,
+    /// From starting a node to its being ready.
+    pub start: Duration,
+    /// For requests in flight when a node is stopped.
+    pub drain: Duration,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A host name or IP address, and a port.
+    Tcp {
+        /// `localhost`, `0.0.0.0`, `::1`, …
+        host: String,
+        /// 0: any that is free.
+        port: u16,
+    },
+    /// A socket in the file system.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix { path } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The application as `module:callable`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppRef {
+    /// `package.module`.
+    pub module: String,
+    /// A name in it, or `create_app()` for a factory.
+    pub callable: String,
+    /// The file in which it was found when nobody named it.
+    pub found_in: Option<PathBuf>,
+}
+
+impl fmt::Display for AppRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.module, self.callable)
+    }
+}
+
+/// Whether responses say which worker made them (`X-Served-By`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expose {
+    /// They do not.
+    Hidden,
+    /// They do.
+    Shown,
+}
+
+/// How the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Text for a terminal, JSON otherwise.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Not at all.
+    Off,
+}

@@ -1,0 +1,154 @@
+//! A TOML document as values with places.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use toml_edit::{Document, Item, TableLike, Value};
+
+use crate::{
+    keys,
+    problem::{Place, Problem},
+    source::{Source, Table},
+};
+
+/// A value as it was given, before anybody asks what it should be.
+#[derive(Clone, Debug)]
+pub(crate) enum Raw {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    List(Vec<Given>),
+    Table(Vec<(String, Given)>),
+    Other(&'static str),
+}
+
+impl Raw {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Text(_) => "a text",
+            Self::Number(_) => "a number",
+            Self::Flag(_) => "true or false",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
+            Self::Other(kind) => kind,
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    File(Place),
+    /// A variable or a flag, which hold text only.
+    Word(String),
+}
+
+/// A value and its origin.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) raw: Raw,
+    pub(crate) origin: Origin,
+}
+
+/// The values of the file by dotted path. Unknown keys are problems.
+pub(crate) fn read(source: &Source, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
+    let mut values = BTreeMap::new();
+    let document = match Document::parse(source.text.as_str()) {
+        Ok(document) => document,
+        Err(error) => {
+            let place = Reader { source }.place(error.span().unwrap_or(0..0));
+            problems.push(Problem::new("this is not TOML").at(Some(place)).note(error.message().trim()));
+            return values;
+        }
+    };
+    let root: &dyn TableLike = document.as_table();
+    let table = match source.table {
+        Table::Root => Some(root),
+        Table::ToolTierce => {
+            let tool = root.get("tool").and_then(Item::as_table_like);
+            tool.and_then(|tool| tool.get("tierce")).and_then(Item::as_table_like)
+        }
+    };
+    if let Some(table) = table {
+        Reader { source }.keys("", table, &mut values, problems);
+    }
+    values
+}
+
+struct Reader<'a> {
+    source: &'a Source,
+}
+
+impl Reader<'_> {
+    fn place(&self, span: Range<usize>) -> Place {
+        let file = self.source.file.clone().unwrap_or_default();
+        let shown = file.strip_prefix(&self.source.project).map(ToOwned::to_owned).unwrap_or(file);
+        Place::new(shown, &self.source.text, span)
+    }
+
+    fn keys(&self, prefix: &str, table: &dyn TableLike, values: &mut BTreeMap<String, Given>, problems: &mut Vec<Problem>) {
+        for (name, item) in table.iter() {
+            let path = format!("{prefix}{name}");
+            let key_span = table.key(name).and_then(toml_edit::Key::span);
+            if prefix.is_empty()
+                && keys::TABLES.contains(&name)
+                && let Some(inner) = item.as_table_like()
+            {
+                self.keys(&format!("{path}."), inner, values, problems);
+            } else if keys::is_known(&path) {
+                values.insert(path, self.given(item, key_span));
+            } else if keys::TABLES.contains(&path.as_str()) {
+                let problem = Problem::new(format!("`{path}` is a table of keys"));
+                problems.push(problem.at(key_span.map(|span| self.place(span))));
+            } else {
+                problems.push(self.unknown(&path, key_span));
+            }
+        }
+    }
+
+    fn unknown(&self, path: &str, span: Option<Range<usize>>) -> Problem {
+        let mut problem = Problem::new(format!("unknown key `{path}`")).at(span.map(|span| self.place(span)));
+        let (meant, hint) = keys::suggest(path);
+        if let Some(meant) = meant {
+            problem = problem.note(format!("did you mean `{meant}`?"));
+        }
+        match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
+
+    fn given(&self, item: &Item, key: Option<Range<usize>>) -> Given {
+        let span = item.span().or(key).unwrap_or(0..0);
+        let raw = match item {
+            Item::Value(value) => self.raw(value),
+            Item::Table(table) => self.table(table),
+            Item::ArrayOfTables(_) => Raw::Other("a list of tables"),
+            Item::None => Raw::Other("nothing"),
+        };
+        Given { raw, origin: Origin::File(self.place(span)) }
+    }
+
+    fn raw(&self, value: &Value) -> Raw {
+        match value {
+            Value::String(text) => Raw::Text(text.value().clone()),
+            Value::Integer(number) => Raw::Number(*number.value()),
+            Value::Boolean(flag) => Raw::Flag(*flag.value()),
+            Value::Float(_) => Raw::Other("a fraction"),
+            Value::Datetime(_) => Raw::Other("a date"),
+            Value::Array(list) => Raw::List(list.iter().map(|value| self.element(value)).collect()),
+            Value::InlineTable(table) => self.table(table),
+        }
+    }
+
+    fn element(&self, value: &Value) -> Given {
+        Given { raw: self.raw(value), origin: Origin::File(self.place(value.span().unwrap_or(0..0))) }
+    }
+
+    fn table(&self, table: &dyn TableLike) -> Raw {
+        let entry = |(name, item): (&str, &Item)| {
+            let key = table.key(name).and_then(toml_edit::Key::span);
+            (name.to_owned(), self.given(item, key))
+        };
+        Raw::Table(table.iter().map(entry).collect())
+    }
+}

@@ -1,0 +1,138 @@
+//! Which project, which file.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use crate::problem::{Problem, Problems};
+
+/// Environment variables, as they were when Tierce was started.
+#[derive(Clone, Debug, Default)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl Environment {
+    /// A variable that is set and not empty.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// Where to look for the project.
+#[derive(Clone, Debug)]
+pub struct Locate {
+    /// `-C`.
+    pub directory: Option<PathBuf>,
+    /// `-c`.
+    pub file: Option<PathBuf>,
+    /// The current directory.
+    pub current: PathBuf,
+    /// Cores that this process may use: the default of `workers` and `cores`.
+    pub cores: u32,
+}
+
+/// What was given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `APP`
+    pub app: Option<String>,
+    /// `--workers`
+    pub workers: Option<String>,
+    /// `--threads`
+    pub threads: Option<String>,
+    /// `--bind`, each of them
+    pub bind: Vec<String>,
+    /// `--timeout`; a bare number is seconds, as with gunicorn
+    pub timeout: Option<String>,
+    /// `--python`
+    pub python: Option<String>,
+    /// `--access-log`
+    pub access_log: Option<String>,
+}
+
+/// A project and the text of its configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(crate) project: PathBuf,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) text: String,
+    pub(crate) table: Table,
+}
+
+/// Which table of the document is ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// All of it: tierce.toml.
+    Root,
+    /// `[tool.tierce]` of pyproject.toml.
+    ToolTierce,
+}
+
+/// Project: `-C`, else the directory of `-c FILE`, else of the file found walking up, else the current one.
+pub(crate) fn find(locate: &Locate) -> Result<Source, Problems> {
+    let directory = locate.directory.as_ref().map(|directory| locate.current.join(directory));
+    if let Some(directory) = &directory
+        && !directory.is_dir()
+    {
+        return Err(one(Problem::new(format!("{} is not a directory", directory.display())).hint("-C takes the project's directory")));
+    }
+    let base = directory.clone().unwrap_or_else(|| locate.current.clone());
+    if let Some(file) = &locate.file {
+        let file = clean(&base.join(file));
+        let table = if is_pyproject(&file) { Table::ToolTierce } else { Table::Root };
+        let text = read(&file)?;
+        let project = directory.or_else(|| file.parent().map(Path::to_owned)).unwrap_or(base);
+        return Ok(Source { project: clean(&project), file: Some(file), text, table });
+    }
+    let ancestors: Vec<_> = if directory.is_some() { vec![base.as_path()] } else { base.ancestors().collect() };
+    for candidate in ancestors {
+        let own = candidate.join("tierce.toml");
+        if own.is_file() {
+            let text = read(&own)?;
+            return Ok(Source { project: clean(candidate), file: Some(own), text, table: Table::Root });
+        }
+        let shared = candidate.join("pyproject.toml");
+        if shared.is_file() {
+            let text = read(&shared)?;
+            // A pyproject.toml that does not speak of us ends nothing: a parent directory may.
+            if text.contains("tool.tierce") {
+                return Ok(Source { project: clean(candidate), file: Some(shared), text, table: Table::ToolTierce });
+            }
+        }
+    }
+    Ok(Source { project: clean(&base), file: None, text: String::new(), table: Table::Root })
+}
+
+fn is_pyproject(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name == "pyproject.toml")
+}
+
+fn read(file: &Path) -> Result<String, Problems> {
+    /// A configuration longer than this is a mistake.
+    const MAX: u64 = 4 << 20;
+    if file.metadata().is_ok_and(|data| MAX < data.len()) {
+        return Err(one(Problem::new(format!("{} is longer than 4 MiB", file.display()))));
+    }
+    std::fs::read_to_string(file).map_err(|error| {
+        one(Problem::new(format!("cannot read {}: {error}", file.display())).hint("-c takes the path of a configuration file"))
+    })
+}
+
+/// An absolute path without `.` and `..` where they can be removed without asking the file system.
+pub(crate) fn clean(path: &Path) -> PathBuf {
+    let mut cleaned = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir if cleaned.file_name().is_some() => {
+                cleaned.pop();
+            }
+            part => cleaned.push(part),
+        }
+    }
+    cleaned
+}
+
+fn one(problem: Problem) -> Problems {
+    Problems(vec![problem])
+}

@@ -1,0 +1,84 @@
+//! One JSON object a line: a question, then one answer.
+
+use serde::{Deserialize, Serialize};
+use supervise::NodeStatus;
+
+/// What a command asks of the running Tierce.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Ask {
+    /// What there is.
+    Ps,
+    /// So many nodes.
+    Scale {
+        /// The service's name.
+        app: String,
+        /// How many.
+        nodes: u32,
+    },
+    /// New code and configuration.
+    Reload,
+    /// The nodes one after the other.
+    Restart,
+    /// Drain and end.
+    Down,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum Answer {
+    /// It was done.
+    Done {
+        /// In one line.
+        text: String,
+    },
+    /// What there is.
+    Ps {
+        /// It.
+        ps: Ps,
+    },
+    /// It was not done.
+    Refused {
+        /// The exit status of the command.
+        code: u8,
+        /// The whole message.
+        text: String,
+    },
+}
+
+/// What `ps --format json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ps {
+    /// Version of this form.
+    pub schema: u32,
+    /// The services.
+    pub apps: Vec<AppStatus>,
+    /// Their nodes.
+    pub items: Vec<NodeStatus>,
+}
+
+/// A service as `ps` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppStatus {
+    /// Its name.
+    pub name: String,
+    /// Requests that wait for a slot.
+    pub queued: usize,
+}
+
+/// The longest line either side reads.
+pub(crate) const LINE_MAX: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_on_the_wire() {
+        let scale = Ask::Scale { app: "web".to_owned(), nodes: 5 };
+        assert_eq!(serde_json::to_string(&scale).unwrap(), r#"{"do":"scale","app":"web","nodes":5}"#);
+        let refused = Answer::Refused { code: 78, text: "no".to_owned() };
+        assert_eq!(serde_json::to_string(&refused).unwrap(), r#"{"say":"refused","code":78,"text":"no"}"#);
+    }
+}

@@ -1,0 +1,102 @@
+//! The running side: takes questions and hands them to whoever runs Tierce.
+
+use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, oneshot},
+    task::{JoinHandle, spawn_local},
+    time::{Duration, timeout},
+};
+
+use crate::{
+    Place,
+    protocol::{Answer, Ask},
+};
+
+/// Commands that are served at a time.
+const CLIENTS_MAX: usize = 64;
+
+/// A question is one short line.
+const QUESTION_MAX: u64 = 64 * 1024;
+
+/// How long a client may take to ask.
+const QUESTION_TIME: Duration = Duration::from_secs(10);
+
+/// A question, and where its answer goes.
+#[derive(Debug)]
+pub struct Call {
+    /// What is asked.
+    pub ask: Ask,
+    /// Where to answer.
+    pub answer: oneshot::Sender<Answer>,
+}
+
+/// The control socket; dropping it removes it.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens; the caller holds the lock of `place`, so a socket that is there is a dead one. On a local task set.
+    pub fn start(place: &Place) -> io::Result<(Self, mpsc::Receiver<Call>)> {
+        let path = place.socket();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let (calls, receiver) = mpsc::channel(CLIENTS_MAX);
+        let turns = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let task = spawn_local(async move {
+            loop {
+                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        let calls = calls.clone();
+                        spawn_local(async move {
+                            // A client that has gone does not want its answer.
+                            let _ = serve(stream, &calls).await;
+                            drop(turn);
+                        });
+                    }
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        });
+        Ok((Self { path, task }, receiver))
+    }
+}
+
+async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = BufReader::new(reader).take(QUESTION_MAX);
+    timeout(QUESTION_TIME, reader.read_line(&mut line)).await??;
+    let answer = match serde_json::from_str(&line) {
+        Ok(ask) => {
+            let (sender, answer) = oneshot::channel();
+            let gone = || Answer::Refused { code: 69, text: "error: tierce is stopping".to_owned() };
+            match calls.send(Call { ask, answer: sender }).await {
+                Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+                Err(_) => gone(),
+            }
+        }
+        Err(error) => Answer::Refused { code: 70, text: format!("error: this command is not understood: {error}") },
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    writer.write_all(&text).await
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        // It may be gone already; a dead one is recognised by the next.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

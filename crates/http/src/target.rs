@@ -1,0 +1,132 @@
+//! The request target (RFC 9112 §3.2) and the host.
+
+use crate::{
+    bytes::{HOST, TARGET, all},
+    head::{Refusal, RequestHead, Span, refuse},
+};
+
+/// Splits the target at `start..end` into path and query, and refuses what could be read in two ways.
+pub(crate) fn understand(buffer: &[u8], start: usize, end: usize, head: &mut RequestHead) -> Result<(), Refusal> {
+    let target = &buffer[start..end];
+    if target.is_empty() || !all(target, &TARGET) {
+        return refuse(400, "the target holds a character that is not allowed there");
+    }
+    head.target = Span::new(start, end);
+    let path_start = match target {
+        [b'/', ..] => start,
+        b"*" if head.method.of(buffer) == b"OPTIONS" => {
+            head.is_asterisk = true;
+            head.path = head.target;
+            return Ok(());
+        }
+        _ => match scheme_len(target) {
+            Some(length) => {
+                let rest = &target[length..];
+                let authority = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+                if !is_host(&rest[..authority]) {
+                    return refuse(400, "the target's host is not valid");
+                }
+                start + length + authority
+            }
+            None => return refuse(400, "the target is neither a path nor an http URL"),
+        },
+    };
+    let rest = &buffer[path_start..end];
+    let path_end = memchr::memchr(b'?', rest).map_or(end, |at| path_start + at);
+    head.path = Span::new(path_start, path_end);
+    head.query = if path_end < end { Span::new(path_end + 1, end) } else { Span::default() };
+    check_path(head.path.of(buffer))
+}
+
+fn scheme_len(target: &[u8]) -> Option<usize> {
+    let is = |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    [&b"http://"[..], b"https://"].into_iter().find(|scheme| is(scheme)).map(<[u8]>::len)
+}
+
+/// The host of an absolute target, which must be the Host field's (RFC 9112 §3.2.2).
+pub(crate) fn authority<'a>(buffer: &'a [u8], head: &RequestHead) -> Option<&'a [u8]> {
+    let target = head.target.of(buffer);
+    let length = scheme_len(target)?;
+    let rest = &target[length..];
+    Some(&rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())])
+}
+
+/// Escapes must be whole, NUL is in no path, and `..` must not climb above the root (RFC 3986 §5.2.4).
+fn check_path(path: &[u8]) -> Result<(), Refusal> {
+    if !path.contains(&b'%') && memchr::memmem::find(path, b"..").is_none() {
+        return Ok(());
+    }
+    let mut depth = 0i32;
+    let mut segment: [u8; 3] = [0; 3];
+    let mut length = 0usize;
+    let mut at = 0;
+    while at <= path.len() {
+        let (byte, width) = match path.get(at) {
+            None => (b'/', 1),
+            Some(b'%') => match path.get(at + 1..at + 3).and_then(|digits| Some((hex(digits[0])?, hex(digits[1])?))) {
+                Some((0, 0)) => return refuse(400, "the path holds an escaped NUL"),
+                // An escaped slash is not a separator here, but an application may take it for one.
+                Some((high, low)) => (high << 4 | low, 3),
+                None => return refuse(400, "the path holds a broken escape"),
+            },
+            Some(byte) => (*byte, 1),
+        };
+        if byte == b'/' {
+            match &segment[..length.min(3)] {
+                b".." => depth -= 1,
+                b"" | b"." => {}
+                _ => depth += 1,
+            }
+            if depth < 0 {
+                return refuse(400, "the path climbs above the root");
+            }
+            length = 0;
+        } else {
+            if length < 3 {
+                segment[length] = byte;
+            }
+            length += 1;
+        }
+        at += width;
+    }
+    Ok(())
+}
+
+pub(crate) fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2).
+pub(crate) fn is_host(text: &[u8]) -> bool {
+    if text.is_empty() || !all(text, &HOST) {
+        return false;
+    }
+    let (host, port) = match text.iter().rposition(|byte| *byte == b']') {
+        Some(close) if text[0] == b'[' => {
+            let inside = &text[1..close];
+            let plain = !inside.is_empty() && inside.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+            if !plain {
+                return false;
+            }
+            (&text[..=close], &text[close + 1..])
+        }
+        Some(_) => return false,
+        None => match memchr::memchr(b':', text) {
+            Some(colon) => (&text[..colon], &text[colon..]),
+            None => (text, &text[text.len()..]),
+        },
+    };
+    if host.is_empty() || (host[0] != b'[' && host.contains(&b'[')) {
+        return false;
+    }
+    match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}

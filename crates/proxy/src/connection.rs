@@ -1,0 +1,293 @@
+//! One client's connection: its buffers, reading and writing under a deadline, one request after the other.
+//!
+//! Invariants: a request's head stays where it is in `input` until the request has ended, so that spans into it hold;
+//! `input` never holds more than a head, a window of body and one read.
+
+use std::{
+    future::poll_fn,
+    io,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::RequestHead;
+use units::{Cause, Ending, Phase};
+
+use crate::{
+    deadline::{Deadline, Waits},
+    request::{self, After},
+    stream::Stream,
+    thread::Thread,
+};
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The IP address as text; empty for a Unix socket.
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    /// Which entry of `listen` it came to.
+    pub(crate) listener: u16,
+}
+
+/// How much room there is for each read.
+const READ_ROOM: usize = 16 * 1024;
+
+/// Bytes that may wait in `input` behind a request that is being answered: pipelined requests, mostly.
+const AHEAD_MAX: usize = 64 * 1024;
+
+/// The whole head has to be there so long after its first byte.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// A connection without a request is closed after this.
+const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// The same while the edge drains: long enough for what is already on its way.
+const IDLE_TIME_DRAINING: Duration = Duration::from_secs(1);
+
+/// A client that takes nothing for so long is given up.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+
+/// A lingering close reads at most so much, for at most so long, so that the client sees the answer and not a reset.
+const LINGER_BYTES: usize = 256 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// Some bytes.
+    More,
+    /// The client will send nothing more; it may still read.
+    End,
+    /// The connection is broken.
+    Broken,
+    /// The deadline passed.
+    TimedOut,
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: Stream,
+    pub(crate) peer: Peer,
+    pub(crate) thread: Rc<Thread>,
+    pub(crate) input: Vec<u8>,
+    pub(crate) out: Vec<u8>,
+    pub(crate) deadline: Deadline,
+    /// The response under way is the last of this connection.
+    pub(crate) closing: bool,
+    /// The client has closed its side.
+    ended: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, peer: Peer, thread: Rc<Thread>) -> Self {
+        let deadline = thread.deadlines.register();
+        Self { stream, peer, thread, input: Vec::new(), out: Vec::new(), deadline, closing: false, ended: false }
+    }
+
+    /// Serves one request after the other until the connection is to be closed.
+    pub(crate) async fn serve(mut self) {
+        let mut head = self.thread.take_head();
+        loop {
+            match self.read_head(&mut head).await {
+                Head::Complete(length) => match request::run(&mut self, &head, length).await {
+                    After::Keep => {}
+                    After::Close => break self.close_gently().await,
+                    After::Drop => break,
+                },
+                Head::Refused(ending) => {
+                    request::refuse(&mut self, ending).await;
+                    break self.close_gently().await;
+                }
+                Head::None => break,
+            }
+        }
+        self.thread.give_back(std::mem::take(&mut self.input), std::mem::take(&mut self.out), head);
+    }
+
+    async fn read_head(&mut self, head: &mut RequestHead) -> Head {
+        let mut scan = http::HeadScan::default();
+        let mut timed = false;
+        loop {
+            if !self.input.is_empty() {
+                let settings = self.thread.settings();
+                if scan.may_be_complete(&self.input, &settings.head) {
+                    match http::parse_request(&self.input, &settings.head, head) {
+                        Ok(Some(length)) => return Head::Complete(length),
+                        Ok(None) => {}
+                        Err(refusal) => {
+                            return Head::Refused(Ending::new(
+                                Cause::HttpProtocolError(refusal.status),
+                                Phase::ReadHead,
+                            ));
+                        }
+                    }
+                }
+                if !timed {
+                    timed = true;
+                    self.deadline.set(Instant::now(), HEAD_TIME, Waits::Busy);
+                }
+            } else if self.ended {
+                return Head::None;
+            } else {
+                let limit = if self.thread.is_draining() { IDLE_TIME_DRAINING } else { IDLE_TIME };
+                self.deadline.set(Instant::now(), limit, Waits::Idle);
+                self.thread.put_buffer(std::mem::take(&mut self.out));
+            }
+            if self.ended {
+                return Head::None;
+            }
+            match self.fill().await {
+                Filled::More => {}
+                Filled::End if self.input.is_empty() => return Head::None,
+                Filled::End => return Head::Refused(Ending::new(Cause::ClientClosed, Phase::ReadHead)),
+                Filled::Broken => return Head::None,
+                Filled::TimedOut if self.input.is_empty() => return Head::None,
+                Filled::TimedOut => return Head::Refused(Ending::new(Cause::ClientTimedOut, Phase::ReadHead)),
+            }
+        }
+    }
+
+    /// Waits for more bytes in `input`, or the deadline.
+    pub(crate) async fn fill(&mut self) -> Filled {
+        poll_fn(|context| self.poll_fill(context)).await
+    }
+
+    /// The same within a larger wait.
+    pub(crate) fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Filled> {
+        // Reading first: what has arrived in time counts, however late this task was woken.
+        match self.poll_read(context) {
+            Poll::Pending if self.deadline.poll(context) => Poll::Ready(Filled::TimedOut),
+            read => read,
+        }
+    }
+
+    /// Reads what has arrived, without regard to the deadline.
+    pub(crate) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Filled> {
+        if self.ended {
+            return Poll::Ready(Filled::End);
+        }
+        if self.input.capacity() == 0 {
+            self.input = self.thread.take_buffer();
+        }
+        self.input.reserve(READ_ROOM);
+        let read = match self.stream.poll_read(context, &mut self.input) {
+            Poll::Pending => {
+                // An idle connection holds no memory.
+                if self.input.is_empty() {
+                    self.thread.put_buffer(std::mem::take(&mut self.input));
+                }
+                return Poll::Pending;
+            }
+            Poll::Ready(read) => read,
+        };
+        Poll::Ready(match read {
+            Ok(0) => {
+                self.ended = true;
+                Filled::End
+            }
+            Ok(_) => Filled::More,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Filled::More,
+            Err(_) => Filled::Broken,
+        })
+    }
+
+    /// While a request that needs nothing from the client is being answered: notices that the client has gone, and takes
+    /// in what it sends ahead, within bounds. Ready only with `End` (once) or `Broken`.
+    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>, behind: usize) -> Poll<Filled> {
+        while !self.ended && self.input.len() < behind + AHEAD_MAX {
+            match self.poll_read(context) {
+                Poll::Ready(Filled::More) => {}
+                other => return other,
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Sends `out`. Ready with `false` when the client is gone or takes nothing.
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Sent> {
+        let mut sent = 0;
+        let result = loop {
+            if sent == self.out.len() {
+                break Poll::Ready(Sent::All);
+            }
+            match self.stream.poll_write(context, &self.out[sent..]) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Sent::Broken),
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(_)) => break Poll::Ready(Sent::Broken),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if sent == self.out.len() {
+            self.out.clear();
+        } else {
+            self.out.drain(..sent);
+        }
+        if result.is_pending() {
+            if 0 < sent || !self.deadline.is_set() {
+                self.deadline.set(Instant::now(), WRITE_STALL, Waits::Busy);
+            }
+            if self.deadline.poll(context) {
+                return Poll::Ready(Sent::TimedOut);
+            }
+        }
+        result
+    }
+
+    /// Sends all of `out`.
+    pub(crate) async fn flush(&mut self) -> Sent {
+        self.deadline.clear();
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// Forgets the first `length` bytes of `input`: a request has ended.
+    pub(crate) fn consume(&mut self, length: usize) {
+        if length == self.input.len() {
+            self.input.clear();
+        } else {
+            self.input.drain(..length);
+        }
+    }
+
+    /// The response is incomplete and the client is to notice.
+    pub(crate) fn break_off(&self) {
+        self.stream.reset_on_close();
+    }
+
+    /// Closes so that a client which is still sending can read the answer first (RFC 9112 §9.6).
+    async fn close_gently(&mut self) {
+        if self.flush().await != Sent::All {
+            return;
+        }
+        self.stream.shutdown_write();
+        self.deadline.set(Instant::now(), LINGER_TIME, Waits::Busy);
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            self.input.clear();
+            if self.fill().await != Filled::More {
+                return;
+            }
+            read += self.input.len();
+        }
+    }
+}
+
+/// What came of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    All,
+    Broken,
+    TimedOut,
+}
+
+enum Head {
+    /// A head of that many bytes.
+    Complete(usize),
+    /// It will not be served; the ending says why.
+    Refused(Ending),
+    /// The connection is over.
+    None,
+}

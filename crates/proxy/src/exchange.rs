@@ -1,0 +1,250 @@
+//! One attempt after another on a worker, until a response's head is here or the right to try again is used up.
+//!
+//! Invariant: an attempt that is dropped before its response is complete is taken back or cancelled; only its work keeps
+//! the slot.
+
+use std::{
+    future::poll_fn,
+    ops::Range,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{FieldKind, Version};
+use link::{ExchangeId, Kind, RequestWriter, flags};
+use policy::{Lease, Tried, may_try_again};
+use units::{Cause, Ending, Phase};
+
+use crate::{
+    body::Upload,
+    connection::{Connection, Filled, Sent},
+    deadline::Waits,
+    links::{Link, Links},
+    mailbox::{Mailbox, Turned},
+    queue::{self, Granted},
+    record::Story,
+    request::Request,
+};
+
+/// A lease can name a worker whose link has just gone; so often another one is asked for before something is wrong here.
+const LEASES_MAX: u32 = 64;
+
+/// A request that a worker has.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    links: Rc<Links>,
+    link: Rc<Link>,
+    id: ExchangeId,
+    pub(crate) mailbox: Rc<Mailbox>,
+    /// Nothing more is to come, or there is nobody any more to be told that nobody wants it.
+    pub(crate) over: bool,
+}
+
+impl Attempt {
+    /// Whether the application is known to have been called.
+    pub(crate) fn has_started(&self) -> bool {
+        self.links.has_started(&self.link, self.id)
+    }
+
+    /// Sends a frame of this exchange.
+    pub(crate) fn send(&self, kind: Kind, frame_flags: u8, payload: &[u8]) {
+        self.link.send(kind, frame_flags, self.id, payload);
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.over {
+            self.links.cancel(&self.link, self.id);
+        }
+        self.links.recycle(&self.mailbox);
+    }
+}
+
+/// Why a worker did not give a head.
+enum Failure {
+    Turned(Turned),
+    Ended(Cause),
+}
+
+/// Brings the request to a worker with a slot, and if need be to another, until a response's head is in the mailbox.
+pub(crate) async fn run(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    granted: Granted,
+    story: &mut Story,
+) -> Result<Attempt, Ending> {
+    let Granted { mut lease, mut ticket } = granted;
+    let mut starts = 0;
+    for _ in 0..LEASES_MAX {
+        let Some(mut attempt) = begin(connection, request, upload, lease, story) else {
+            tokio::task::yield_now().await;
+            lease = again(connection, upload, &mut ticket).await?;
+            continue;
+        };
+        let failure = match await_head(connection, request, upload, &attempt).await {
+            Ok(()) => {
+                story.head_arrived(Instant::now());
+                return Ok(attempt);
+            }
+            Err(failure) => failure,
+        };
+        let started = match failure {
+            Failure::Ended(cause) => return Err(Ending::new(cause, Phase::AwaitHead)),
+            Failure::Turned(Turned::Aborted(abort)) => {
+                attempt.over = true;
+                return Err(Ending::new(crate::respond::cause_of(abort), Phase::AwaitHead));
+            }
+            Failure::Turned(Turned::Rebound(other)) => {
+                attempt.over = true;
+                lease = other;
+                continue;
+            }
+            Failure::Turned(Turned::Returned) => false,
+            Failure::Turned(Turned::Crashed) => true,
+        };
+        attempt.over = true;
+        starts += u32::from(started);
+        let method = request.method(&connection.input);
+        let tried = Tried { started, response_begun: false, body_at_hand: upload.is_at_hand(), method, starts };
+        if !may_try_again(&tried) {
+            return Err(Ending::new(Cause::WorkerCrashed, Phase::AwaitHead));
+        }
+        lease = again(connection, upload, &mut ticket).await?;
+    }
+    Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead))
+}
+
+/// Back to the queue, at the old place in the order.
+async fn again(
+    connection: &mut Connection,
+    upload: &Upload,
+    ticket: &mut Option<policy::Ticket>,
+) -> Result<Lease, Ending> {
+    let turn = connection.thread.shared.readmit(Instant::now(), *ticket);
+    let limit = connection.thread.settings().queue;
+    let granted = queue::wait(connection, turn, limit, upload.end()).await?;
+    *ticket = granted.ticket.or(*ticket);
+    Ok(granted.lease)
+}
+
+/// Hands the request over; `None` when the worker cannot be reached.
+fn begin(
+    connection: &Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    lease: Lease,
+    story: &mut Story,
+) -> Option<Attempt> {
+    let thread = &connection.thread;
+    let link = thread.link(lease.worker())?;
+    upload.begin_attempt();
+    let (id, mailbox) = thread.links.begin(&link, lease, |out, id| write(connection, request, upload, out, id))?;
+    let now = Instant::now();
+    story.handed_over(now, Arc::clone(&link.node), link.pid);
+    connection.deadline.set(now, thread.settings().time, Waits::Busy);
+    Some(Attempt { links: Rc::clone(&thread.links), link, id, mailbox, over: false })
+}
+
+/// The Request frame: what must not pass is left out, what only we know is added.
+fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &mut Vec<u8>, id: ExchangeId) {
+    let (head, input) = (request.head, &connection.input);
+    let mut frame_flags = upload.flags();
+    if head.version == Version::Http10 {
+        frame_flags |= flags::HTTP10;
+    }
+    if head.is_head {
+        frame_flags |= flags::HEAD;
+    }
+    let target = head.target.of(input);
+    let within = |span: http::Span| -> Range<u16> {
+        let start = span.start.saturating_sub(head.target.start);
+        let short = |at: u32| u16::try_from(at).expect("a target is limited to less than 64 KiB");
+        if span.is_empty() { 0..0 } else { short(start)..short(start + span.end - span.start) }
+    };
+    let peer = &connection.peer;
+    let mut writer = RequestWriter::begin(
+        out,
+        id,
+        frame_flags,
+        peer.listener,
+        head.method.of(input),
+        upload.length(),
+        (target, within(head.path), within(head.query)),
+        (peer.address.as_bytes(), peer.port),
+    );
+    for field in head.fields.iter().filter(|field| passes(field.kind)) {
+        writer.field(field.name.of(input), field.value.of(input));
+    }
+    writer.field(b"X-Request-Id", &request.id.digits());
+    writer.finish(&input[upload.inline()]);
+}
+
+/// Hop-by-hop fields end here (RFC 9110 §7.6.1); those by which a client could pretend to be a proxy or to have another
+/// address are dropped, as no proxy is trusted; names with `_` would collide with others in a WSGI environ.
+fn passes(kind: FieldKind) -> bool {
+    !matches!(
+        kind,
+        FieldKind::Connection
+            | FieldKind::HopByHop
+            | FieldKind::TransferEncoding
+            | FieldKind::Expect
+            | FieldKind::Forwarding
+            | FieldKind::RequestId
+            | FieldKind::Underscore
+            | FieldKind::Proxy
+    )
+}
+
+async fn await_head(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    attempt: &Attempt,
+) -> Result<(), Failure> {
+    poll_fn(|context| poll_head(connection, request, upload, attempt, context)).await
+}
+
+fn poll_head(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    attempt: &Attempt,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), Failure>> {
+    if attempt.mailbox.poll_fresh(context) {
+        let (head, turned) =
+            attempt.mailbox.look(|mail| (mail.head.is_some(), mail.turned.take_if(|_| mail.head.is_none())));
+        if head {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(turned) = turned {
+            return Poll::Ready(Err(Failure::Turned(turned)));
+        }
+        // The waker has to be left again now that the news was taken.
+        if attempt.mailbox.poll_fresh(context) {
+            context.waker().wake_by_ref();
+        }
+    }
+    if let Err(cause) = upload.pump(connection, attempt, Some(request.time), context) {
+        return Poll::Ready(Err(Failure::Ended(cause)));
+    }
+    if !connection.out.is_empty()
+        && let Poll::Ready(Sent::Broken | Sent::TimedOut) = connection.poll_flush(context)
+    {
+        return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+    }
+    // A client that has only closed its own side still gets its answer.
+    if upload.is_complete()
+        && let Poll::Ready(Filled::Broken) = connection.poll_gone(context, upload.end())
+    {
+        return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+    }
+    if connection.deadline.poll(context) {
+        return Poll::Ready(Err(Failure::Ended(upload.late())));
+    }
+    Poll::Pending
+}

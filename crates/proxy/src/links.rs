@@ -1,0 +1,476 @@
+//! The way from one edge thread to each worker: frames out in batches, frames in to the mailboxes.
+//!
+//! Invariant: an exchange holds its place, and with it its lease, until the worker says that the work has ended, the
+//! request was taken back, or the worker is no more.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use link::{
+    ExchangeId, Frame, Inbound, Kind, LEDGER_WORDS, LinkEnd, Malformed, ResponseHead, State, flags, write_frame,
+};
+use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
+use tokio::net::UnixStream;
+
+use crate::mailbox::{Head, Mailbox, Turned};
+
+/// How much is read from a link at a time.
+const READ_SIZE: usize = 64 * 1024;
+
+/// A request that waits unstarted this long may be given to another worker that would start it at once.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// The links of one thread.
+#[derive(Debug)]
+pub(crate) struct Links {
+    shared: Arc<Shared>,
+    by_worker: RefCell<HashMap<WorkerId, Rc<Link>>>,
+    spare: RefCell<Vec<Rc<Mailbox>>>,
+    unstarted: Cell<usize>,
+    restless: RefCell<Option<Waker>>,
+}
+
+/// The link to one worker.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) worker: WorkerId,
+    pub(crate) pid: u32,
+    pub(crate) node: Arc<NodeLabel>,
+    end: Arc<LinkEnd>,
+    socket: UnixStream,
+    out: RefCell<Vec<u8>>,
+    writer: RefCell<Option<Waker>>,
+    places: RefCell<Places>,
+    closed: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    places: Vec<Place>,
+    free: Vec<u16>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    generation: u16,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    mailbox: Rc<Mailbox>,
+    lease: Lease,
+}
+
+impl Links {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            shared,
+            by_worker: RefCell::default(),
+            spare: RefCell::default(),
+            unstarted: Cell::new(0),
+            restless: RefCell::new(None),
+        })
+    }
+
+    /// The link to a worker, if it is attached.
+    pub(crate) fn find(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        self.by_worker.borrow().get(&worker).filter(|link| !link.closed.get()).map(Rc::clone)
+    }
+
+    /// Follows the node table: attaches what is new, takes unstarted requests back from what drains, gives up what has
+    /// gone. `index` is that of this thread.
+    pub(crate) fn follow(self: &Rc<Self>, table: &[WorkerEntry<Arc<LinkEnd>>], index: usize) {
+        for entry in table {
+            let known = self.by_worker.borrow().get(&entry.id).map(Rc::clone);
+            let link = match known {
+                Some(link) => link,
+                None => match self.attach(entry, index) {
+                    Some(link) => link,
+                    None => continue,
+                },
+            };
+            if entry.draining {
+                self.take_back(&link);
+            }
+        }
+        let gone: Vec<_> = {
+            let links = self.by_worker.borrow();
+            links.values().filter(|link| !table.iter().any(|entry| entry.id == link.worker)).map(Rc::clone).collect()
+        };
+        for link in gone {
+            self.by_worker.borrow_mut().remove(&link.worker);
+            // Nothing of it is in flight unless its time is up: it may leave.
+            link.send(Kind::Drain, 0, ExchangeId(0), &[]);
+            self.give_up(&link);
+        }
+    }
+
+    fn attach(self: &Rc<Self>, entry: &WorkerEntry<Arc<LinkEnd>>, index: usize) -> Option<Rc<Link>> {
+        let end = Arc::clone(entry.links.get(index)?);
+        let socket = std::os::unix::net::UnixStream::from(end.take_socket()?);
+        let socket = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).ok()?;
+        let link = Rc::new(Link {
+            worker: entry.id,
+            pid: entry.pid,
+            node: Arc::clone(&entry.node),
+            end,
+            socket,
+            out: RefCell::default(),
+            writer: RefCell::new(None),
+            places: RefCell::default(),
+            closed: Cell::new(false),
+        });
+        self.by_worker.borrow_mut().insert(entry.id, Rc::clone(&link));
+        tokio::task::spawn_local(Rc::clone(&link).write());
+        tokio::task::spawn_local(Rc::clone(self).read(Rc::clone(&link)));
+        Some(link)
+    }
+
+    /// Begins an exchange: `write` appends the Request frame. `None` when the link has no place left.
+    pub(crate) fn begin(
+        &self,
+        link: &Rc<Link>,
+        lease: Lease,
+        write: impl FnOnce(&mut Vec<u8>, ExchangeId),
+    ) -> Option<(ExchangeId, Rc<Mailbox>)> {
+        let id = link.places.borrow_mut().claim()?;
+        let mailbox = self.spare.borrow_mut().pop().unwrap_or_default();
+        link.end.ledger().offer(id);
+        link.places.borrow_mut().fill(id, Held { mailbox: Rc::clone(&mailbox), lease });
+        write(&mut link.out.borrow_mut(), id);
+        link.wake_writer();
+        self.unstarted.set(self.unstarted.get() + 1);
+        if let Some(waker) = self.restless.borrow_mut().take() {
+            waker.wake();
+        }
+        Some((id, mailbox))
+    }
+
+    /// A mailbox that nobody looks at any more.
+    pub(crate) fn recycle(&self, mailbox: &Rc<Mailbox>) {
+        const SPARE: usize = 256;
+        const KEEP: usize = 16 * 1024;
+        if Rc::strong_count(mailbox) == 1 && self.spare.borrow().len() < SPARE {
+            mailbox.reset(KEEP);
+            self.spare.borrow_mut().push(Rc::clone(mailbox));
+        }
+    }
+
+    /// Whether the application is known to have been called for this exchange.
+    pub(crate) fn has_started(&self, link: &Link, id: ExchangeId) -> bool {
+        link.end.ledger().state(id) == State::Started
+    }
+
+    /// Nobody wants the response any more. What has not started is taken back; otherwise the worker is told, and the slot
+    /// stays leased until the work has ended.
+    pub(crate) fn cancel(&self, link: &Link, id: ExchangeId) {
+        if link.closed.get() || link.places.borrow().held(id).is_none() {
+            return;
+        }
+        if link.end.ledger().withdraw(id) {
+            drop(self.release(link, id));
+        } else {
+            link.send(Kind::Cancel, 0, id, &[]);
+        }
+    }
+
+    /// Every few milliseconds while requests wait unstarted: gives those to another worker that would start them at once.
+    /// Never returns.
+    pub(crate) async fn rebind_the_stuck(self: Rc<Self>) {
+        loop {
+            std::future::poll_fn(|context| {
+                if 0 < self.unstarted.get() {
+                    return Poll::Ready(());
+                }
+                *self.restless.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            tokio::time::sleep(PATIENCE).await;
+            let now = Instant::now();
+            let links: Vec<_> = self.by_worker.borrow().values().map(Rc::clone).collect();
+            for link in links {
+                self.rebind(&link, now);
+            }
+        }
+    }
+
+    fn rebind(&self, link: &Link, now: Instant) {
+        let waiting: Vec<_> = link.places.borrow().unstarted(now).collect();
+        for id in waiting {
+            let places = link.places.borrow();
+            let Some(held) = places.held(id) else { continue };
+            if link.end.ledger().state(id) != State::Offered {
+                drop(places);
+                self.note_start(link, id, now);
+                link.tell(id);
+                continue;
+            }
+            let Some(lease) = self.shared.rebind(now, &held.lease) else { return };
+            drop(places);
+            if link.end.ledger().withdraw(id)
+                && let Some(mailbox) = self.release(link, id)
+            {
+                mailbox.put(|mail| mail.turned = Some(Turned::Rebound(lease)));
+            }
+        }
+    }
+
+    fn take_back(&self, link: &Link) {
+        let ids: Vec<_> = link.places.borrow().ids().collect();
+        for id in ids {
+            if link.end.ledger().withdraw(id)
+                && let Some(mailbox) = self.release(link, id)
+            {
+                mailbox.put(|mail| mail.turned = Some(Turned::Returned));
+            }
+        }
+    }
+
+    /// The worker is no more: the ledger says what had started.
+    fn give_up(&self, link: &Link) {
+        if link.closed.replace(true) {
+            return;
+        }
+        link.wake_writer();
+        self.shared.change(Instant::now(), |dispatch| dispatch.drain_worker(link.worker));
+        let ids: Vec<_> = link.places.borrow().ids().collect();
+        for id in ids {
+            let started = !link.end.ledger().withdraw(id);
+            if let Some(mailbox) = self.release(link, id) {
+                mailbox.put(|mail| {
+                    // A whole answer, or word of an exception, came through in time.
+                    if !mail.last && mail.turned.is_none() {
+                        mail.turned = Some(if started { Turned::Crashed } else { Turned::Returned });
+                    }
+                });
+            }
+        }
+    }
+
+    async fn read(self: Rc<Self>, link: Rc<Link>) {
+        let mut inbound = Inbound::default();
+        // A link that was given up is read to its end all the same: the worker may still be ending its work.
+        while link.socket.readable().await.is_ok() {
+            match link.socket.try_read_buf(inbound.spare(READ_SIZE)) {
+                Ok(0) => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => break,
+                Ok(_) => {}
+            }
+            if self.deliver(&link, &mut inbound).is_err() {
+                break;
+            }
+            inbound.shrink(READ_SIZE);
+        }
+        link.end_socket();
+        self.by_worker.borrow_mut().remove(&link.worker);
+        self.give_up(&link);
+    }
+
+    fn deliver(&self, link: &Link, inbound: &mut Inbound) -> Result<(), Malformed> {
+        let now = Instant::now();
+        while let Some(frame) = inbound.next_frame()? {
+            if frame.kind == Kind::Started {
+                frame.ids().for_each(|id| {
+                    self.note_start(link, id, now);
+                    link.tell(id);
+                });
+                continue;
+            }
+            let Some(mailbox) = link.places.borrow().held(frame.id).map(|held| Rc::clone(&held.mailbox)) else {
+                continue;
+            };
+            if matches!(frame.kind, Kind::Response | Kind::ResponseAborted | Kind::WantBody) {
+                self.note_start(link, frame.id, now);
+            }
+            put(&mailbox, &frame)?;
+            drop(mailbox);
+            if frame.kind == Kind::Done || frame.flags & flags::DONE != 0 && ends_work(frame.kind) {
+                drop(self.release(link, frame.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_start(&self, link: &Link, id: ExchangeId, now: Instant) {
+        if let Some(held) = link.places.borrow_mut().held_mut(id)
+            && !held.lease.has_started()
+        {
+            held.lease.start(now);
+            self.unstarted.set(self.unstarted.get().saturating_sub(1));
+        }
+    }
+
+    fn release(&self, link: &Link, id: ExchangeId) -> Option<Rc<Mailbox>> {
+        let held = link.places.borrow_mut().free(id)?;
+        if !held.lease.has_started() {
+            self.unstarted.set(self.unstarted.get().saturating_sub(1));
+        }
+        Some(held.mailbox)
+    }
+}
+
+fn ends_work(kind: Kind) -> bool {
+    matches!(kind, Kind::Response | Kind::ResponseBody | Kind::ResponseAborted)
+}
+
+fn put(mailbox: &Mailbox, frame: &Frame<'_>) -> Result<(), Malformed> {
+    let last = frame.flags & flags::LAST != 0;
+    match frame.kind {
+        Kind::Response => {
+            let head = ResponseHead::read(frame.flags, frame.payload)?;
+            mailbox.put(|mail| {
+                mail.head = Some(Head {
+                    status: frame.aux,
+                    flags: frame.flags,
+                    content_length: head.content_length,
+                    reason_len: head.reason.len(),
+                });
+                mail.text.extend_from_slice(head.reason);
+                mail.text.extend_from_slice(head.fields);
+                mail.body.extend_from_slice(head.body);
+                mail.last = last;
+            });
+        }
+        Kind::ResponseBody => mailbox.put(|mail| {
+            mail.body.extend_from_slice(frame.payload);
+            mail.last = last;
+        }),
+        Kind::ResponseAborted => {
+            mailbox.put(|mail| mail.turned = Some(Turned::Aborted(link::Abort::from_aux(frame.aux))));
+        }
+        Kind::WantBody => mailbox.put(|mail| mail.body_wanted = true),
+        Kind::BodyCredit => {
+            let amount = frame.amount()?;
+            mailbox.put(|mail| mail.body_read = mail.body_read.saturating_add(amount));
+        }
+        Kind::Done => {}
+        Kind::Request | Kind::Body | Kind::BodyAborted | Kind::Credit | Kind::Cancel | Kind::Drain | Kind::Started => {
+            return Err(Malformed("a worker sent a frame that only the edge may send"));
+        }
+    }
+    Ok(())
+}
+
+impl Link {
+    /// Appends a frame; it leaves with all others of this turn of the loop.
+    pub(crate) fn send(&self, kind: Kind, frame_flags: u8, id: ExchangeId, payload: &[u8]) {
+        write_frame(&mut self.out.borrow_mut(), kind, frame_flags, 0, id, payload);
+        self.wake_writer();
+    }
+
+    /// The exchange has started, which a request body may have waited for.
+    fn tell(&self, id: ExchangeId) {
+        if let Some(held) = self.places.borrow().held(id) {
+            held.mailbox.put(|_| ());
+        }
+    }
+
+    /// Nothing can be read from it or written to it any more, whoever still holds it.
+    fn end_socket(&self) {
+        // A worker that has gone has ended it already.
+        let _ = socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Both);
+    }
+
+    fn wake_writer(&self) {
+        if let Some(waker) = self.writer.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    async fn write(self: Rc<Self>) {
+        let mut batch = Vec::new();
+        loop {
+            std::future::poll_fn(|context| {
+                if !self.out.borrow().is_empty() || self.closed.get() {
+                    return Poll::Ready(());
+                }
+                *self.writer.borrow_mut() = Some(context.waker().clone());
+                Poll::Pending
+            })
+            .await;
+            if self.out.borrow().is_empty() {
+                return;
+            }
+            batch.clear();
+            batch.shrink_to(READ_SIZE);
+            std::mem::swap(&mut batch, &mut *self.out.borrow_mut());
+            let mut sent = 0;
+            while sent < batch.len() {
+                match self.socket.try_write(&batch[sent..]) {
+                    Ok(count) => sent += count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if self.socket.writable().await.is_err() {
+                            return;
+                        }
+                    }
+                    // The reader sees the end of the link too, and settles what was in flight.
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+impl Places {
+    fn claim(&mut self) -> Option<ExchangeId> {
+        if let Some(index) = self.free.pop() {
+            let place = &mut self.places[usize::from(index)];
+            place.generation = place.generation.wrapping_add(1);
+            return Some(ExchangeId::new(index, place.generation));
+        }
+        if LEDGER_WORDS <= self.places.len() {
+            return None;
+        }
+        let index = u16::try_from(self.places.len()).expect("a ledger is shorter than 2^16");
+        self.places.push(Place::default());
+        Some(ExchangeId::new(index, 0))
+    }
+
+    fn fill(&mut self, id: ExchangeId, held: Held) {
+        self.places[usize::from(id.index())].held = Some(held);
+    }
+
+    fn free(&mut self, id: ExchangeId) -> Option<Held> {
+        let place = self.places.get_mut(usize::from(id.index()))?;
+        if place.generation != id.generation() {
+            return None;
+        }
+        let held = place.held.take()?;
+        self.free.push(id.index());
+        Some(held)
+    }
+
+    fn held(&self, id: ExchangeId) -> Option<&Held> {
+        let place = self.places.get(usize::from(id.index()))?;
+        place.held.as_ref().filter(|_| place.generation == id.generation())
+    }
+
+    fn held_mut(&mut self, id: ExchangeId) -> Option<&mut Held> {
+        let place = self.places.get_mut(usize::from(id.index()))?;
+        place.held.as_mut().filter(|_| place.generation == id.generation())
+    }
+
+    fn ids(&self) -> impl Iterator<Item = ExchangeId> + '_ {
+        let held = self.places.iter().enumerate().filter(|(_, place)| place.held.is_some());
+        held.map(|(index, place)| {
+            ExchangeId::new(u16::try_from(index).expect("a ledger is shorter than 2^16"), place.generation)
+        })
+    }
+
+    fn unstarted(&self, now: Instant) -> impl Iterator<Item = ExchangeId> + '_ {
+        self.ids().filter(move |id| {
+            let lease = &self.held(*id).expect("`ids` names what is held").lease;
+            !lease.has_started() && PATIENCE <= now.saturating_duration_since(lease.given())
+        })
+    }
+}

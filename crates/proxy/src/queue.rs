@@ -1,0 +1,58 @@
+//! Waiting for a slot. A client that leaves meanwhile gives its place up; nothing has run for it.
+//!
+//! Invariant: returns with a lease, or the place in the queue is free again.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use policy::{Lease, Ticket, Turn};
+use units::{Cause, Ending, Phase};
+
+use crate::{
+    connection::{Connection, Filled},
+    deadline::Waits,
+};
+
+/// A slot, and the request's place in the order if it had to wait.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) lease: Lease,
+    pub(crate) ticket: Option<Ticket>,
+}
+
+/// Waits for the slot that `turn` promises. `behind` bytes of the input belong to the request.
+pub(crate) async fn wait(
+    connection: &mut Connection,
+    turn: Turn,
+    limit: Duration,
+    behind: usize,
+) -> Result<Granted, Ending> {
+    let mut queued = match turn {
+        Turn::Go(lease) => return Ok(Granted { lease, ticket: None }),
+        Turn::Full => return Err(Ending::new(Cause::QueueFull, Phase::Queue)),
+        Turn::Wait(queued) => queued,
+    };
+    connection.deadline.set(Instant::now(), limit, Waits::Busy);
+    let ticket = queued.ticket();
+    let granted = {
+        let mut granted = pin!(queued.granted());
+        poll_fn(|context| {
+            if let Poll::Ready(lease) = granted.as_mut().poll(context) {
+                return Poll::Ready(Ok(lease));
+            }
+            if let Poll::Ready(Filled::End | Filled::Broken) = connection.poll_gone(context, behind) {
+                return Poll::Ready(Err(Cause::ClientClosed));
+            }
+            if connection.deadline.poll(context) {
+                return Poll::Ready(Err(Cause::QueueTimeout));
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    granted.map(|lease| Granted { lease, ticket: Some(ticket) }).map_err(|cause| Ending::new(cause, Phase::Queue))
+}

@@ -1,0 +1,118 @@
+//! What is told of a request when it has ended: one event, made in one place.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::Version;
+use policy::NodeLabel;
+use telemetry::RequestEvent;
+use units::Ending;
+
+use crate::{connection::Connection, request::Request};
+
+/// When what happened to a request, and where.
+#[derive(Debug)]
+pub(crate) struct Story {
+    pub(crate) began: Instant,
+    granted: Option<Instant>,
+    handed_over: Option<Instant>,
+    head_arrived: Option<Instant>,
+    node: Option<Arc<NodeLabel>>,
+    pid: u32,
+    status: u16,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Story {
+    pub(crate) fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            granted: None,
+            handed_over: None,
+            head_arrived: None,
+            node: None,
+            pid: 0,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// A slot was given.
+    pub(crate) fn granted(&mut self, now: Instant) {
+        self.granted = Some(now);
+    }
+
+    /// A worker has it; not necessarily the first.
+    pub(crate) fn handed_over(&mut self, now: Instant, node: Arc<NodeLabel>, pid: u32) {
+        self.handed_over = Some(now);
+        self.node = Some(node);
+        self.pid = pid;
+    }
+
+    /// The response's head is here.
+    pub(crate) fn head_arrived(&mut self, now: Instant) {
+        self.head_arrived = Some(now);
+    }
+
+    /// A head with this status goes to the client.
+    pub(crate) fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    /// Body bytes that the client has sent, and been sent.
+    pub(crate) fn received(&mut self, bytes: u64) {
+        self.bytes_in = bytes;
+    }
+
+    pub(crate) fn sent(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+    }
+
+    /// `web.2` and 1234, as `X-Served-By` and the log name them.
+    pub(crate) fn worker(&self) -> Option<(&str, u32)> {
+        self.node.as_ref().map(|node| (node.name.as_str(), self.pid))
+    }
+}
+
+/// Writes the request's line to the access log. `request` is `None` when its head could not be read.
+pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, story: &Story, ending: Ending) {
+    let Some(format) = connection.thread.settings().access_log else { return };
+    let now = Instant::now();
+    let input = &connection.input;
+    let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
+        (Some(from), Some(to)) => microseconds(to.saturating_duration_since(from)),
+        _ => 0,
+    };
+    let (node, worker) = story.worker().unwrap_or(("", 0));
+    let event = RequestEvent {
+        unix_us: connection.thread.unix_us(story.began),
+        client: connection.peer.address.parse::<IpAddr>().ok(),
+        method: request.map_or(b"", |request| request.head.method.of(input)),
+        target: request.map_or(b"", |request| request.head.target.of(input)),
+        version: match request.map(|request| request.head.version) {
+            Some(Version::Http11) => "1.1",
+            Some(Version::Http10) => "1.0",
+            None => "",
+        },
+        status: story.status,
+        bytes_in: story.bytes_in,
+        bytes_out: story.bytes_out,
+        queue_us: between(Some(story.began), story.granted.or(story.handed_over)),
+        app_us: between(story.handed_over, story.head_arrived.or(Some(now))),
+        total_us: microseconds(now.saturating_duration_since(story.began)),
+        node,
+        worker,
+        ending,
+        id: request.map_or_else(|| connection.thread.make_id(), |request| request.id),
+    };
+    connection.thread.log(|out| telemetry::write_line(&event, format, out));
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,322 @@
+//! The answer, in framing of our own: the application's as it comes, or ours in its place.
+//!
+//! Invariant: a response that is not whole never looks whole to the client: its framing stays open and the connection is
+//! given up.
+
+use std::{
+    future::poll_fn,
+    io::Write,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use config::Expose;
+use http::{ResponseFraming, Version};
+use link::{Abort, Kind, RESPONSE_WINDOW, flags};
+use units::{Cause, Ending, Phase};
+
+use crate::{
+    body::Upload,
+    connection::{Connection, Filled, Sent},
+    exchange::Attempt,
+    mailbox::{Head, Turned},
+    record::Story,
+    request::{After, Request},
+};
+
+/// The worker gets credit in portions of so many bytes.
+const CREDIT_STEP: u32 = RESPONSE_WINDOW / 4;
+
+/// No more is taken from the worker while so much waits for the client.
+const OUT_MAX: usize = 64 * 1024;
+
+/// What an aborted response is called.
+pub(crate) fn cause_of(abort: Abort) -> Cause {
+    match abort {
+        Abort::AppException => Cause::AppException,
+        Abort::Incomplete => Cause::HttpResponseIncomplete,
+        Abort::Cancelled => Cause::ProxyInternalError,
+    }
+}
+
+/// What becomes of the connection. A body that was not read to its end makes the next request unfindable.
+pub(crate) fn after(connection: &Connection, request: &Request<'_>, upload: &Upload, ending: Ending) -> After {
+    match ending.cause {
+        Cause::ClientClosed => After::Drop,
+        _ if ending.phase == Phase::SendBody => After::Drop,
+        _ if may_keep(connection, request) && upload.is_complete() => After::Keep,
+        _ => After::Close,
+    }
+}
+
+fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
+    request.head.keep_alive && !connection.thread.is_draining() && !connection.closing
+}
+
+/// Forwards the response whose head is in the attempt's mailbox; returns how the request ended.
+pub(crate) async fn forward(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    mut attempt: Attempt,
+    story: &mut Story,
+) -> Ending {
+    let framing = write_app_head(connection, request, upload, &attempt, story);
+    let mut download = Download { framing, left: None, taken: 0, complete: false, turned: None };
+    if let ResponseFraming::Length(length) = framing {
+        download.left = Some(length);
+    }
+    connection.deadline.clear();
+    match poll_fn(|context| download.poll(connection, upload, &attempt, story, context)).await {
+        Ok(()) => {
+            attempt.over = true;
+            Ending::SERVED
+        }
+        Err(cause) => {
+            // Whoever still works on it is told to stop.
+            attempt.over = download.turned.is_some();
+            connection.break_off();
+            Ending::new(cause, Phase::SendBody)
+        }
+    }
+}
+
+/// The body of a response on its way.
+#[derive(Debug)]
+struct Download {
+    framing: ResponseFraming,
+    /// Bytes that are still owed to the client when their number was announced.
+    left: Option<u64>,
+    /// Body bytes taken since the worker was last given credit.
+    taken: u32,
+    /// The last byte is in `out`.
+    complete: bool,
+    /// Nothing more will come although it should.
+    turned: Option<Turned>,
+}
+
+impl Download {
+    fn poll(
+        &mut self,
+        connection: &mut Connection,
+        upload: &mut Upload,
+        attempt: &Attempt,
+        story: &mut Story,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Cause>> {
+        loop {
+            if !self.complete {
+                // The application may go on reading while it answers.
+                if let Err(cause) = upload.pump(connection, attempt, None, context) {
+                    return Poll::Ready(Err(cause));
+                }
+                if connection.out.len() < OUT_MAX {
+                    self.take(connection, attempt, story);
+                }
+            }
+            if !connection.out.is_empty() {
+                match connection.poll_flush(context) {
+                    Poll::Ready(Sent::All) => connection.deadline.clear(),
+                    Poll::Ready(Sent::Broken) => return Poll::Ready(Err(Cause::ClientClosed)),
+                    Poll::Ready(Sent::TimedOut) => return Poll::Ready(Err(Cause::ClientTimedOut)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            match &self.turned {
+                _ if self.complete && self.left.is_some_and(|left| 0 < left) => {
+                    return Poll::Ready(Err(Cause::HttpResponseIncomplete));
+                }
+                _ if self.complete => return Poll::Ready(Ok(())),
+                Some(Turned::Aborted(abort)) => return Poll::Ready(Err(cause_of(*abort))),
+                Some(_) => return Poll::Ready(Err(Cause::WorkerCrashed)),
+                None => {}
+            }
+            if CREDIT_STEP <= self.taken {
+                attempt.send(Kind::Credit, 0, &std::mem::take(&mut self.taken).to_le_bytes());
+            }
+            if !attempt.mailbox.poll_fresh(context) {
+                let gone =
+                    upload.is_complete() && connection.poll_gone(context, upload.end()) == Poll::Ready(Filled::Broken);
+                return if gone { Poll::Ready(Err(Cause::ClientClosed)) } else { Poll::Pending };
+            }
+        }
+    }
+
+    /// Moves what has arrived to `out`, framed.
+    fn take(&mut self, connection: &mut Connection, attempt: &Attempt, story: &mut Story) {
+        attempt.mailbox.look(|mail| {
+            let body = &mut mail.body;
+            let out = &mut connection.out;
+            self.taken = self.taken.saturating_add(u32::try_from(body.len()).unwrap_or(u32::MAX));
+            if let Some(left) = &mut self.left {
+                // The worker cuts what is more than announced; this is for the client's safety, not for correctness.
+                body.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= body.len() as u64;
+            }
+            if !body.is_empty() && self.framing != ResponseFraming::NoBody {
+                story.sent(body.len() as u64);
+                match self.framing {
+                    ResponseFraming::Chunked => {
+                        http::write_chunk_head(out, body.len());
+                        out.append(body);
+                        out.extend_from_slice(http::CHUNK_END);
+                    }
+                    _ if out.is_empty() => std::mem::swap(out, body),
+                    _ => out.append(body),
+                }
+            }
+            body.clear();
+            if mail.last {
+                self.complete = true;
+                if self.framing == ResponseFraming::Chunked {
+                    out.extend_from_slice(http::LAST_CHUNK);
+                }
+            } else if self.turned.is_none() {
+                self.turned = mail.turned.take();
+            }
+        });
+    }
+}
+
+/// Writes the application's head with our framing; the first body bytes follow.
+fn write_app_head(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &Upload,
+    attempt: &Attempt,
+    story: &mut Story,
+) -> ResponseFraming {
+    let now = Instant::now();
+    let head = attempt.mailbox.look(|mail| mail.head.take()).expect("`forward` is called when the head is here");
+    let declared = head.content_length.or_else(|| {
+        // A response that is complete already needs no chunks.
+        attempt.mailbox.look(|mail| mail.last.then_some(mail.body.len() as u64))
+    });
+    let (framing, length) = http::response_framing(head.status, request.head.is_head, request.head.version, declared);
+    story.answered(head.status);
+    let keep = may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
+    connection.closing |= !keep;
+    let mut out = std::mem::take(&mut connection.out);
+    attempt.mailbox.look(|mail| {
+        let (reason, fields) = mail.text.split_at(head.reason_len);
+        http::write_status_line(&mut out, head.status, reason);
+        out.extend_from_slice(fields);
+    });
+    finish_head(connection, &mut out, Some(request), story, &Framed { framing, length, date: has_date(&head), now });
+    connection.out = out;
+    framing
+}
+
+fn has_date(head: &Head) -> bool {
+    head.flags & flags::HAS_DATE != 0
+}
+
+struct Framed {
+    framing: ResponseFraming,
+    length: Option<u64>,
+    /// The fields already hold a Date.
+    date: bool,
+    now: Instant,
+}
+
+/// The fields that are ours: Date, framing, connection, request id, worker; and the empty line.
+fn finish_head(
+    connection: &Connection,
+    out: &mut Vec<u8>,
+    request: Option<&Request<'_>>,
+    story: &Story,
+    framed: &Framed,
+) {
+    if !framed.date {
+        out.extend_from_slice(b"Date: ");
+        connection.thread.write_date(framed.now, out);
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(length) = framed.length {
+        http::write_content_length(out, length);
+    }
+    if framed.framing == ResponseFraming::Chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if let Some(request) = request {
+        http::write_field(out, b"X-Request-Id", &request.id.digits());
+    }
+    if connection.thread.settings().expose == Expose::Shown
+        && let Some((node, pid)) = story.worker()
+    {
+        // Writing to memory cannot fail.
+        let _ = write!(out, "X-Served-By: {node}/{pid}\r\n");
+    }
+    if connection.closing {
+        out.extend_from_slice(b"Connection: close\r\n");
+    } else if request.is_some_and(|request| request.head.version == Version::Http10) {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Answers in the application's place: what happened, in the words of the log, and the id by which it is found there.
+pub(crate) async fn refuse(
+    connection: &mut Connection,
+    request: Option<&Request<'_>>,
+    status: u16,
+    ending: Ending,
+    story: &mut Story,
+) -> Ending {
+    let keep = request.is_some_and(|request| may_keep(connection, request))
+        && matches!(ending.phase, Phase::Queue | Phase::AwaitHead)
+        && !matches!(ending.cause, Cause::BodyTooLarge | Cause::HttpProtocolError(_) | Cause::ClientTimedOut);
+    connection.closing |= !keep;
+    let mut text =
+        format!("{status} {}\n\n{}: {}\n", http::reason_phrase(status), ending.cause.name(), explain(ending.cause));
+    if let Some(request) = request {
+        text.push_str(&format!("request id: {}\n", request.id));
+    }
+    let mut out = std::mem::take(&mut connection.out);
+    http::write_status_line(&mut out, status, b"");
+    http::write_field(&mut out, b"Content-Type", b"text/plain; charset=utf-8");
+    http::write_field(&mut out, b"Cache-Control", b"no-store");
+    if status == 503 {
+        http::write_field(&mut out, b"Retry-After", b"1");
+    }
+    if status == 405 {
+        http::write_field(&mut out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    }
+    let framed = Framed {
+        framing: ResponseFraming::Length(0),
+        length: Some(text.len() as u64),
+        date: false,
+        now: Instant::now(),
+    };
+    finish_head(connection, &mut out, request, story, &framed);
+    if !request.is_some_and(|request| request.head.is_head) {
+        out.extend_from_slice(text.as_bytes());
+        story.sent(text.len() as u64);
+    }
+    connection.out = out;
+    story.answered(status);
+    match connection.flush().await {
+        Sent::All => ending,
+        Sent::Broken => Ending::new(Cause::ClientClosed, ending.phase),
+        Sent::TimedOut => Ending::new(Cause::ClientTimedOut, Phase::SendBody),
+    }
+}
+
+/// One sentence for the person who sees the answer.
+fn explain(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Served => "the application has answered.",
+        Cause::AppException => "the application raised an exception; the log has the traceback.",
+        Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
+        Cause::ClientClosed => "the client has closed the connection.",
+        Cause::ClientTimedOut => "the request did not arrive in time.",
+        Cause::Draining => "the server is stopping.",
+        Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
+        Cause::HttpResponseTimeout => "the application did not answer in time.",
+        Cause::HttpResponseIncomplete => "the application did not send the response that it had announced.",
+        Cause::QueueFull => "too many requests are waiting.",
+        Cause::QueueTimeout => "no worker became free in time.",
+        Cause::ProxyInternalError => "the server itself failed.",
+        Cause::WorkerCrashed => "the worker process ended while it was running this request.",
+    }
+}

@@ -1,0 +1,331 @@
+//! What the connections of one edge thread share, and the thread's life from the first accept to the last answer.
+//!
+//! Invariant: everything here belongs to one thread; nothing is locked but the dispatch.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use http::{DateCache, RequestHead};
+use policy::{Shared, WorkerId};
+use telemetry::LogSink;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::{Notify, oneshot, watch},
+    task::{JoinSet, spawn_local},
+};
+use units::{RequestId, RequestIds};
+
+use crate::{
+    NodeTable, Settings,
+    connection::{Connection, Peer},
+    deadline::{Deadlines, TICK, Which},
+    edge::{Command, Stage},
+    links::{Link, Links},
+    listener::Listener,
+    stream::Stream,
+};
+
+/// Access-log bytes that are gathered before they go to the log as one block; what is less goes with the next tick.
+const LOG_BLOCK: usize = 32 * 1024;
+
+/// Buffers and heads kept for the next connection.
+const SPARE: usize = 256;
+
+/// A buffer that has grown beyond this is not kept.
+const SPARE_SIZE: usize = 64 * 1024;
+
+/// After the kernel has refused a new descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The state of one edge thread.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) links: Rc<Links>,
+    pub(crate) deadlines: Rc<Deadlines>,
+    table: watch::Receiver<Arc<NodeTable>>,
+    settings: RefCell<Rc<Settings>>,
+    draining: Cell<bool>,
+    connections: Cell<usize>,
+    connections_max: usize,
+    connection_ended: Notify,
+    dates: RefCell<DateCache>,
+    ids: RefCell<RequestIds>,
+    wall: Cell<(Instant, u64)>,
+    sink: LogSink,
+    log: RefCell<Vec<u8>>,
+    buffers: RefCell<Vec<Vec<u8>>>,
+    heads: RefCell<Vec<RequestHead>>,
+}
+
+/// What a thread is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) index: usize,
+    pub(crate) listeners: Vec<(u16, Listener)>,
+    pub(crate) connections_max: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: watch::Receiver<Arc<NodeTable>>,
+    pub(crate) commands: watch::Receiver<Command>,
+    pub(crate) sink: LogSink,
+    /// Told when the thread has been drained.
+    pub(crate) emptied: oneshot::Sender<()>,
+}
+
+/// The whole life of a thread; returns when it is stopped.
+pub(crate) async fn run(start: Start) -> io::Result<()> {
+    let Start { index, listeners, connections_max, shared, table, mut commands, sink, emptied } = start;
+    let thread = Rc::new(Thread {
+        index,
+        links: Links::new(Arc::clone(&shared)),
+        shared,
+        deadlines: Rc::default(),
+        table: table.clone(),
+        settings: RefCell::new(Rc::new(commands.borrow_and_update().settings.clone())),
+        draining: Cell::new(false),
+        connections: Cell::new(0),
+        connections_max,
+        connection_ended: Notify::new(),
+        dates: RefCell::default(),
+        ids: RefCell::default(),
+        wall: Cell::new(wall_clock()),
+        sink,
+        log: RefCell::default(),
+        buffers: RefCell::default(),
+        heads: RefCell::default(),
+    });
+    let mut accepting = JoinSet::new();
+    for (number, listener) in listeners {
+        let acceptor = match listener {
+            Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
+        };
+        accepting.spawn_local(Rc::clone(&thread).accept(acceptor, number, commands.clone()));
+    }
+    let follow = spawn_local(Rc::clone(&thread).follow(table));
+    let tick = spawn_local(Rc::clone(&thread).tick());
+    let rebind = spawn_local(Rc::clone(&thread.links).rebind_the_stuck());
+
+    let stage = thread.obey(&mut commands, &mut accepting).await;
+    if stage == Stage::Draining {
+        let drained = Rc::clone(&thread);
+        spawn_local(async move {
+            drained.emptied().await;
+            // Nobody waits for it when the edge was dropped.
+            let _ = emptied.send(());
+        });
+        // The links stay until the end: workers take leave of them in their own time.
+        let _ = commands.wait_for(|command| command.stage == Stage::Stopped).await;
+    }
+    [follow, tick, rebind].iter().for_each(tokio::task::JoinHandle::abort);
+    thread.flush_log();
+    Ok(())
+}
+
+enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    async fn accept(&self, listener: u16) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(acceptor) => {
+                let (stream, address) = acceptor.accept().await?;
+                let peer = Peer { address: address.ip().to_canonical().to_string(), port: address.port(), listener };
+                Ok((Stream::Tcp(stream), peer))
+            }
+            Self::Unix(acceptor) => {
+                let (stream, _) = acceptor.accept().await?;
+                Ok((Stream::Unix(stream), Peer { address: String::new(), port: 0, listener }))
+            }
+        }
+    }
+}
+
+impl Thread {
+    /// Takes over new settings until it is told to drain or stop; returns which.
+    async fn obey(&self, commands: &mut watch::Receiver<Command>, accepting: &mut JoinSet<()>) -> Stage {
+        loop {
+            // An edge that has gone without a word is as good as one that says stop.
+            if commands.changed().await.is_err() {
+                return Stage::Stopped;
+            }
+            let command = commands.borrow_and_update().clone();
+            *self.settings.borrow_mut() = Rc::new(command.settings);
+            match command.stage {
+                Stage::Serving => {}
+                Stage::Draining => {
+                    self.draining.set(true);
+                    while accepting.join_next().await.is_some() {}
+                    self.deadlines.end_idle(Which::All);
+                    return Stage::Draining;
+                }
+                Stage::Stopped => return Stage::Stopped,
+            }
+        }
+    }
+
+    /// Accepts until the edge drains, and then what the kernel has queued: those clients have connected in time.
+    async fn accept(self: Rc<Self>, acceptor: Acceptor, number: u16, mut commands: watch::Receiver<Command>) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                accepted = acceptor.accept(number) => accepted,
+                _ = commands.wait_for(|command| command.stage != Stage::Serving) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer).await,
+                Err(error) if is_the_clients(&error) => {}
+                Err(_) => {
+                    self.deadlines.end_idle(Which::Longest);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) {
+        while self.connections_max <= self.connections.get() {
+            self.deadlines.end_idle(Which::Longest);
+            self.connection_ended.notified().await;
+        }
+        self.connections.set(self.connections.get() + 1);
+        let connection = Connection::new(stream, peer, Rc::clone(self));
+        let thread = Rc::clone(self);
+        spawn_local(async move {
+            connection.serve().await;
+            thread.connections.set(thread.connections.get() - 1);
+            thread.connection_ended.notify_one();
+        });
+    }
+
+    async fn emptied(&self) {
+        while 0 < self.connections.get() {
+            self.connection_ended.notified().await;
+        }
+    }
+
+    async fn follow(self: Rc<Self>, mut table: watch::Receiver<Arc<NodeTable>>) {
+        loop {
+            let nodes = Arc::clone(&table.borrow_and_update());
+            self.links.follow(&nodes.workers, self.index);
+            if table.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn tick(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.deadlines.sweep(Instant::now());
+            self.wall.set(wall_clock());
+            self.flush_log();
+        }
+    }
+
+    /// The link to a worker; the table is looked at once more when the dispatch was quicker than its news.
+    pub(crate) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
+        self.links.find(worker).or_else(|| {
+            let nodes = Arc::clone(&self.table.borrow());
+            self.links.follow(&nodes.workers, self.index);
+            self.links.find(worker)
+        })
+    }
+
+    pub(crate) fn settings(&self) -> Rc<Settings> {
+        Rc::clone(&self.settings.borrow())
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    pub(crate) fn make_id(&self) -> RequestId {
+        self.ids.borrow_mut().make()
+    }
+
+    /// Microseconds since 1970 at `at`.
+    pub(crate) fn unix_us(&self, at: Instant) -> u64 {
+        let (known, unix_us) = self.wall.get();
+        let between = |later: Instant, earlier: Instant| u64::try_from((later - earlier).as_micros()).unwrap_or(u64::MAX);
+        if known <= at {
+            unix_us.saturating_add(between(at, known))
+        } else {
+            unix_us.saturating_sub(between(known, at))
+        }
+    }
+
+    /// Appends the Date field's value at `now` (RFC 9110 §6.6.1).
+    pub(crate) fn write_date(&self, now: Instant, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.dates.borrow_mut().at(self.unix_us(now) / 1_000_000));
+    }
+
+    /// Adds a line to the access log.
+    pub(crate) fn log(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let full = {
+            let mut log = self.log.borrow_mut();
+            write(&mut log);
+            LOG_BLOCK <= log.len()
+        };
+        if full {
+            self.flush_log();
+        }
+    }
+
+    fn flush_log(&self) {
+        let block = std::mem::take(&mut *self.log.borrow_mut());
+        if !block.is_empty() {
+            self.sink.offer_access_block(block);
+        }
+    }
+
+    pub(crate) fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_buffer(&self, mut buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if 0 < buffer.capacity() && buffer.capacity() <= SPARE_SIZE && buffers.len() < SPARE {
+            buffer.clear();
+            buffers.push(buffer);
+        }
+    }
+
+    pub(crate) fn take_head(&self) -> RequestHead {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// A connection has ended; what it used serves the next.
+    pub(crate) fn give_back(&self, input: Vec<u8>, out: Vec<u8>, head: RequestHead) {
+        self.put_buffer(input);
+        self.put_buffer(out);
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < SPARE {
+            heads.push(head);
+        }
+    }
+}
+
+/// Errors of accept that concern one connection, which has gone before it was accepted (accept(2), "Error handling").
+fn is_the_clients(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, NetworkUnreachable, TimedOut,
+    };
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | HostUnreachable | Interrupted | NetworkUnreachable | TimedOut
+    )
+}
+
+fn wall_clock() -> (Instant, u64) {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (Instant::now(), u64::try_from(unix.as_micros()).unwrap_or(u64::MAX))
+}

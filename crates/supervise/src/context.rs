@@ -1,0 +1,109 @@
+//! What all nodes of a run share.
+
+use std::{ffi::CString, io, path::PathBuf, rc::Rc, sync::Arc};
+
+use config::Config;
+use link::LinkEnd;
+use policy::{Nodes, Shared};
+use serde::Serialize;
+use sys::{OwnHostName, User};
+use telemetry::LogSink;
+use tokio::sync::watch;
+
+use crate::{extension::Extension, table::Table};
+
+/// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ListenerName {
+    /// Host name.
+    pub name: String,
+    /// Port, as text.
+    pub port: String,
+    /// `http`.
+    pub scheme: String,
+}
+
+/// What the supervisor is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// What to run.
+    pub config: Arc<Config>,
+    /// By which Python.
+    pub interpreter: PathBuf,
+    /// The worker's code.
+    pub extension: Extension,
+    /// Where files of a run may be put.
+    pub state_directory: PathBuf,
+    /// Where output goes.
+    pub sink: LogSink,
+    /// Queue and slots.
+    pub shared: Arc<Shared>,
+    /// The node table.
+    pub table: watch::Sender<Arc<Nodes<Arc<LinkEnd>>>>,
+    /// How many links a worker has.
+    pub edge_threads: usize,
+    /// The listeners, in the order of the edge.
+    pub listeners: Vec<ListenerName>,
+}
+
+/// How nodes get host names of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// A UTS namespace: `gethostname()` says `web.1`.
+    Uts,
+    /// The variable HOSTNAME only.
+    Env,
+}
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) extension: Extension,
+    pub(crate) state_directory: PathBuf,
+    pub(crate) sink: LogSink,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Table,
+    pub(crate) edge_threads: usize,
+    pub(crate) listeners: Vec<ListenerName>,
+    pub(crate) isolation: Isolation,
+}
+
+impl Context {
+    pub(crate) fn new(parts: Parts) -> (Rc<Self>, Arc<Config>, PathBuf) {
+        let isolation = if sys::can_isolate().is_ok() { Isolation::Uts } else { Isolation::Env };
+        let context = Self {
+            extension: parts.extension,
+            state_directory: parts.state_directory,
+            sink: parts.sink,
+            table: Table::new(Arc::clone(&parts.shared), parts.table),
+            shared: parts.shared,
+            edge_threads: parts.edge_threads,
+            listeners: parts.listeners,
+            isolation,
+        };
+        (Rc::new(context), parts.config, parts.interpreter)
+    }
+
+    /// The host name of a node, with a hosts file in which it can be found; `None` where it has none of its own.
+    pub(crate) fn host_name(&self, node: &str) -> io::Result<Option<OwnHostName>> {
+        if self.isolation == Isolation::Env {
+            return Ok(None);
+        }
+        let directory = self.state_directory.join("run");
+        std::fs::create_dir_all(&directory)?;
+        let file = directory.join(format!("hosts.{node}"));
+        let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        std::fs::write(&file, format!("{}\n127.0.1.1 {node}\n", hosts.trim_end()))?;
+        let text = |text: &str| CString::new(text).map_err(io::Error::from);
+        Ok(Some(OwnHostName { name: text(node)?, hosts: CString::new(file.into_os_string().into_encoded_bytes())? }))
+    }
+}
+
+/// The user that the application is to run as, if it is another one.
+pub(crate) fn user(config: &Config) -> io::Result<Option<User>> {
+    let Some(name) = &config.user else { return Ok(None) };
+    match sys::find_user(name)? {
+        Some(user) if user.uid == rustix::process::geteuid().as_raw() => Ok(None),
+        Some(user) => Ok(Some(user)),
+        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name:?}"))),
+    }
+}

@@ -1,0 +1,638 @@
+//! A node's life: one process imports the application and forks the workers; those that end are replaced.
+//!
+//! | state    | goes on with                                                  | to              |
+//! |----------|---------------------------------------------------------------|-----------------|
+//! | Starting | all workers ready                                             | Ready           |
+//! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
+//! | Ready    | a worker ends (it is replaced)                                | Ready           |
+//! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
+//! | Failed   | a later attempt succeeds                                      | Ready           |
+//! | any      | told to drain                                                 | Draining        |
+//! | Draining | everything in flight has ended, or the deadline has passed    | Stopped         |
+//!
+//! An application that has started threads while it was imported cannot be forked: then each worker is a process that
+//! imports it itself. Invariant: a worker is in the node table exactly while it is ready and the node is active.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    os::fd::AsFd,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use config::Config;
+use policy::{NodeId, NodeLabel, WorkerId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_local,
+    time::timeout,
+};
+
+use crate::{
+    backoff::{Backoff, Reached},
+    context::{Context, Isolation},
+    explanation::Explanation,
+    output,
+    status::{NodeStatus, State, WorkerStatus, process},
+    table::Newcomer,
+    worker::{Endowment, Occupant, Place, endow},
+    zygote::{Order, Said, Zygote, hear},
+};
+
+/// How long a drained worker may take for what the application does at its end (`atexit`).
+const EXIT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a crashed worker's requests may take to be settled before it is forgotten.
+const SETTLE_GRACE: Duration = Duration::from_secs(5);
+
+/// A node could not be started; everything it had is gone again.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub Box<Explanation>, pub(crate) Class);
+
+/// What kind of mistake it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The application's or the configuration's.
+    Application,
+    /// The machine's.
+    Machine,
+}
+
+impl StartError {
+    pub(crate) fn machine(what: &str, node: &str, cause: &dyn std::fmt::Display) -> Self {
+        let explanation = Explanation::new(what).during(format!("starting {node}")).cause(cause.to_string());
+        Self(Box::new(explanation), Class::Machine)
+    }
+
+    /// Whether the application or its configuration is at fault, and not the machine.
+    pub fn is_the_applications(&self) -> bool {
+        self.1 == Class::Application
+    }
+}
+
+/// A request to a running node.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Its workers are to get requests.
+    Activate,
+    /// Finish what is in flight, at most so long; answer how many requests were cut off.
+    Drain(Duration, oneshot::Sender<u64>),
+}
+
+#[derive(Debug)]
+enum Event {
+    Said(Serial, Said),
+    /// The process has ended.
+    Ended(Serial),
+    /// It is time to fill this place again.
+    Refill(u32),
+    /// It is time to start the zygote again.
+    Restart,
+}
+
+/// Tells the processes of a node apart, those included that have gone.
+type Serial = u32;
+
+/// What others see of a node.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) state: State,
+    pub(crate) workers: Vec<(u32, Option<WorkerId>)>,
+    pid: u32,
+    born: Instant,
+    past_requests: u64,
+}
+
+/// The way to a running node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeHandle {
+    pub(crate) index: u32,
+    pub(crate) label: Arc<NodeLabel>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    view: Rc<RefCell<View>>,
+    context: Rc<Context>,
+}
+
+/// What a node is made from.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) context: Rc<Context>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) interpreter: PathBuf,
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+#[derive(Debug)]
+struct Node {
+    plan: Plan,
+    label: Arc<NodeLabel>,
+    id: NodeId,
+    processes: HashMap<Serial, Process>,
+    serials: Serial,
+    places: Vec<Place>,
+    imported: bool,
+    /// The application cannot be forked.
+    one_each: bool,
+    active: bool,
+    zygote_backoff: Backoff,
+    zygote_born: Instant,
+    events: mpsc::UnboundedReceiver<Event>,
+    sender: mpsc::UnboundedSender<Event>,
+    view: Rc<RefCell<View>>,
+}
+
+/// A process that has imported the application, or does.
+#[derive(Debug)]
+struct Process {
+    zygote: Zygote,
+    /// The worker that it is to become; 0 for one that forks.
+    place: u32,
+}
+
+/// Starts a node and waits until all its workers are ready, inactive as yet.
+pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
+    let limit = plan.config.limits.start;
+    let name = format!("{}.{}", plan.config.name, plan.index);
+    let mut node = Node::new(plan);
+    let started = timeout(limit, node.become_ready()).await;
+    match started {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(error),
+        Err(_) => {
+            let explanation = Explanation::new(format!("{name} was not ready after {}", units::show_duration(limit)))
+                .during("importing the application and starting its workers")
+                .place(node.plan.config.app.to_string())
+                .hint("if it needs that long, raise limits.start");
+            return Err(StartError(Box::new(explanation), Class::Application));
+        }
+    }
+    let (commands, orders) = mpsc::unbounded_channel();
+    let handle = NodeHandle {
+        index: node.plan.index,
+        label: Arc::clone(&node.label),
+        commands,
+        view: Rc::clone(&node.view),
+        context: Rc::clone(&node.plan.context),
+    };
+    spawn_local(node.run(orders));
+    Ok(handle)
+}
+
+impl Node {
+    fn new(plan: Plan) -> Self {
+        let name = format!("{}.{}", plan.config.name, plan.index);
+        let (sender, events) = mpsc::unbounded_channel();
+        let empty = |number| Place { number, occupant: Occupant::Nobody, backoff: Backoff::default() };
+        let born = Instant::now();
+        let view = View { state: State::Starting, workers: Vec::new(), pid: 0, born, past_requests: 0 };
+        Self {
+            label: Arc::new(NodeLabel { name, generation: plan.generation }),
+            id: plan.context.shared.add_node(),
+            processes: HashMap::new(),
+            serials: 0,
+            places: (1..=plan.config.workers).map(empty).collect(),
+            imported: false,
+            one_each: false,
+            active: false,
+            zygote_backoff: Backoff::default(),
+            zygote_born: born,
+            events,
+            sender,
+            view: Rc::new(RefCell::new(view)),
+            plan,
+        }
+    }
+
+    async fn become_ready(&mut self) -> Result<(), StartError> {
+        self.start_process(0)?;
+        while !(self.imported && self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }))) {
+            let Some(event) = self.events.recv().await else { break };
+            self.handle(event).await?;
+            if let Some(place) = self.places.iter().find(|place| place.backoff.is_hopeless()) {
+                let explanation = Explanation::new(format!("the workers of {} keep ending before they are ready", self.label.name))
+                    .during("starting its workers")
+                    .place(format!("worker {}", place.number))
+                    .hint("the log has what they have printed: tierce logs");
+                return Err(StartError(Box::new(explanation), Class::Application));
+            }
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Serves events and commands until the node was drained, or everybody has lost interest in it.
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(Command::Activate) => self.activate(),
+                    Some(Command::Drain(limit, done)) => {
+                        let cut = self.drain(limit).await;
+                        // Whoever asked may have gone.
+                        let _ = done.send(cut);
+                        return;
+                    }
+                    None => return,
+                },
+                event = self.events.recv() => {
+                    let Some(event) = event else { return };
+                    if let Err(error) = self.handle(event).await {
+                        self.failed(&error);
+                    }
+                }
+            }
+            self.show();
+        }
+    }
+
+    fn failed(&mut self, error: &StartError) {
+        self.view.borrow_mut().state = State::Failed;
+        self.say(&error.to_string());
+        self.lose_everything();
+        let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Starting);
+        self.later(delay.max(Duration::from_secs(1)), Event::Restart);
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), StartError> {
+        match event {
+            Event::Said(serial, said) => self.heard(serial, said).await,
+            Event::Ended(serial) => self.process_ended(serial),
+            Event::Refill(number) => self.fill(number).await,
+            Event::Restart if self.processes.is_empty() => self.start_process(0),
+            Event::Restart => Ok(()),
+        }
+    }
+
+    async fn heard(&mut self, serial: Serial, said: Said) -> Result<(), StartError> {
+        match said {
+            Said::Imported { interface, .. } if interface == "asgi" => Err(self.is_asgi()),
+            Said::Imported { threads, .. } => self.imported(serial, threads).await,
+            Said::Failed { cause, traceback, missing_module, found } => {
+                Err(self.cannot_import(&cause, &traceback, missing_module.as_deref(), &found))
+            }
+            Said::Forked { worker, pid } => {
+                if let Some(Place { occupant: Occupant::Starting { pid: known, .. }, .. }) = self.place(worker) {
+                    known.set(pid);
+                }
+                Ok(())
+            }
+            Said::Ready { worker, pid } => {
+                self.worker_ready(worker, pid);
+                Ok(())
+            }
+            Said::ForkFailed { worker, cause } => {
+                self.worker_ended(worker, &format!("could not be forked: {cause}"));
+                Ok(())
+            }
+            Said::Exited { pid, code, signal } => {
+                let place = self.places.iter().find(|place| place.occupant.pid() == pid).map(|place| place.number);
+                if let Some(number) = place {
+                    let how = match (code, signal) {
+                        (_, Some(signal)) => format!("was killed by signal {signal}"),
+                        (Some(code), None) => format!("exited with {code}"),
+                        (None, None) => "ended".to_owned(),
+                    };
+                    self.worker_ended(number, &how);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn imported(&mut self, serial: Serial, threads: u32) -> Result<(), StartError> {
+        let Some(place) = self.processes.get(&serial).map(|process| process.place) else { return Ok(()) };
+        if 0 < place {
+            return self.give(serial, Order::Become { worker: place }, place).await;
+        }
+        self.imported = true;
+        self.zygote_backoff = Backoff::default();
+        self.one_each = 1 < threads;
+        if self.one_each {
+            let name = &self.label.name;
+            self.say(&format!("{name}: the application starts threads when it is imported, so each worker imports it anew"));
+            self.processes.remove(&serial);
+        }
+        for number in 1..=self.plan.config.workers {
+            self.fill(number).await?;
+        }
+        Ok(())
+    }
+
+    fn is_asgi(&self) -> StartError {
+        let app = self.plan.config.app.to_string();
+        let explanation = Explanation::new(format!("{app} is an ASGI application"))
+            .during(format!("starting {}", self.label.name))
+            .cause("this version runs WSGI applications only")
+            .hint("name a WSGI application, for example the Flask or Django one (shop.wsgi:application)");
+        StartError(Box::new(explanation), Class::Application)
+    }
+
+    fn cannot_import(&self, cause: &str, traceback: &str, missing: Option<&str>, found: &[String]) -> StartError {
+        let app = &self.plan.config.app;
+        let hint = match missing {
+            Some(missing) if *missing == app.module || app.module.starts_with(&format!("{missing}.")) => {
+                format!("there is no module {missing} in {} or on its path", self.plan.config.project.display())
+            }
+            Some(missing) if self.plan.config.project.join("requirements.txt").is_file() => {
+                format!("add {missing} to requirements.txt; it is installed with the next start")
+            }
+            Some(missing) => format!("install {missing} for {}", self.plan.interpreter.display()),
+            None if !found.is_empty() => format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0]),
+            None => "the traceback shows where; tierce check tries again without serving".to_owned(),
+        };
+        let explanation = Explanation::new(format!("cannot import {app}"))
+            .during(format!("starting {}", self.label.name))
+            .place(self.plan.config.project.display().to_string())
+            .cause(cause)
+            .detail(traceback)
+            .hint(hint);
+        StartError(Box::new(explanation), Class::Application)
+    }
+
+    /// Starts a process for a place, or with 0 the one that forks.
+    fn start_process(&mut self, place: u32) -> Result<(), StartError> {
+        let Plan { context, config, interpreter, .. } = &self.plan;
+        let started = Zygote::start(context, config, interpreter, &self.label.name).map_err(|error| {
+            StartError::machine(&format!("cannot start {}", interpreter.display()), &self.label.name, &error)
+        })?;
+        self.serials += 1;
+        let serial = self.serials;
+        if place == 0 {
+            self.zygote_born = Instant::now();
+        }
+        let pid = Rc::new(Cell::new(if place == 0 { 0 } else { started.zygote.pid() }));
+        spawn_local(output::forward(started.output, self.label.name.clone(), pid, context.sink.clone()));
+        let control = started.zygote.control();
+        let (said, ended) = (self.sender.clone(), self.sender.clone());
+        spawn_local(async move {
+            while let Some(heard) = hear(&control).await {
+                // A node that has gone does not listen any more.
+                let _ = said.send(Event::Said(serial, heard));
+            }
+        });
+        spawn_local(async move {
+            started.end.wait().await;
+            let _ = ended.send(Event::Ended(serial));
+        });
+        self.processes.insert(serial, Process { zygote: started.zygote, place });
+        Ok(())
+    }
+
+    /// Sees to it that a worker will be in this place.
+    async fn fill(&mut self, number: u32) -> Result<(), StartError> {
+        if !matches!(self.place(number), Some(Place { occupant: Occupant::Nobody, .. })) {
+            return Ok(());
+        }
+        if self.one_each {
+            return self.start_process(number);
+        }
+        let forks = self.processes.iter().find(|(_, process)| process.place == 0).map(|(serial, _)| *serial);
+        match forks {
+            Some(serial) => self.give(serial, Order::Fork { worker: number }, number).await,
+            // It has ended; whoever replaces it fills all places.
+            None => Ok(()),
+        }
+    }
+
+    /// Orders a process to make the worker of a place, and gives it its descriptors.
+    async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
+        let name = self.label.name.clone();
+        let cannot = |error: &dyn std::fmt::Display| StartError::machine("cannot make a worker", &name, error);
+        let Endowment { theirs, links, output } = endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
+        let Some(process) = self.processes.get(&serial) else { return Ok(()) };
+        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        process.zygote.order(order, &descriptors).await.map_err(|error| cannot(&error))?;
+        let pid = Rc::new(Cell::new(if self.one_each { process.zygote.pid() } else { 0 }));
+        let sink = self.plan.context.sink.clone();
+        spawn_local(output::forward(output, self.label.name.clone(), Rc::clone(&pid), sink));
+        if let Some(place) = self.place(number) {
+            place.occupant = Occupant::Starting { born: Instant::now(), pid, links };
+        }
+        Ok(())
+    }
+
+    fn worker_ready(&mut self, number: u32, pid: u32) {
+        let active = self.active;
+        let Some(place) = self.place(number) else { return };
+        let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else { return };
+        place.occupant = Occupant::Ready { born, pid, links, id: None };
+        if active {
+            self.enlist(number);
+        }
+    }
+
+    /// The worker gets requests from now on.
+    fn enlist(&mut self, number: u32) {
+        let (node, label, threads) = (self.id, Arc::clone(&self.label), self.plan.config.threads);
+        let context = Rc::clone(&self.plan.context);
+        if let Some(Place { occupant: Occupant::Ready { pid, links, id: id @ None, .. }, .. }) = self.place(number) {
+            *id = Some(context.table.add(Newcomer { node, label, pid: *pid, threads, links: links.clone() }));
+        }
+    }
+
+    fn activate(&mut self) {
+        self.active = true;
+        for number in 1..=self.plan.config.workers {
+            self.enlist(number);
+        }
+        self.plan.context.sink.record(&format!("{} is ready", self.label.name));
+    }
+
+    /// A worker has gone: its requests are settled by the edge, and its place is filled again.
+    fn worker_ended(&mut self, number: u32, how: &str) {
+        let Some(place) = self.place(number) else { return };
+        let occupant = std::mem::replace(&mut place.occupant, Occupant::Nobody);
+        let (pid, id) = (occupant.pid(), occupant.id());
+        let delay = match occupant {
+            Occupant::Nobody => return,
+            Occupant::Starting { born, .. } => place.backoff.died(born, Instant::now(), Reached::Starting),
+            Occupant::Ready { born, .. } => place.backoff.died(born, Instant::now(), Reached::Ready),
+        };
+        let hopeless = place.backoff.is_hopeless();
+        if let Some(id) = id {
+            self.dismiss(id);
+        }
+        let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
+        self.say(&format!("{}: worker {pid} {how}; a new one is started {again}", self.label.name));
+        if hopeless && self.active {
+            self.view.borrow_mut().state = State::Failed;
+        }
+        self.later(delay, Event::Refill(number));
+    }
+
+    /// Takes a worker that has gone out of table and dispatch.
+    fn dismiss(&self, id: WorkerId) {
+        let context = Rc::clone(&self.plan.context);
+        context.table.remove(&[id]);
+        self.view.borrow_mut().past_requests += context.shared.load(id).requests;
+        spawn_local(async move {
+            // Its leases are given back as the edge settles its requests; without the edge nobody is left to do so.
+            let _ = timeout(SETTLE_GRACE, context.shared.drained(&[id])).await;
+            context.table.forget(&[id]);
+        });
+    }
+
+    fn process_ended(&mut self, serial: Serial) -> Result<(), StartError> {
+        let Some(process) = self.processes.remove(&serial) else { return Ok(()) };
+        if 0 < process.place {
+            self.worker_ended(process.place, "ended");
+            return Ok(());
+        }
+        if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) && !self.active {
+            let explanation = Explanation::new(format!("{} ended while it was being started", self.label.name))
+                .during("importing the application and starting its workers")
+                .place(self.plan.config.app.to_string())
+                .hint("the log has what it has printed: tierce logs");
+            return Err(StartError(Box::new(explanation), Class::Application));
+        }
+        self.lose_everything();
+        self.view.borrow_mut().state = State::Starting;
+        let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Ready);
+        self.say(&format!("{}: its first process has ended, and its workers with it; it is started again", self.label.name));
+        self.later(delay, Event::Restart);
+        Ok(())
+    }
+
+    fn lose_everything(&mut self) {
+        self.processes.clear();
+        let lost: Vec<_> = self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
+        lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
+    }
+
+    /// Finishes what is in flight and ends all processes; returns how many requests were cut off.
+    async fn drain(&mut self, limit: Duration) -> u64 {
+        self.view.borrow_mut().state = State::Draining;
+        let context = Rc::clone(&self.plan.context);
+        let ids: Vec<_> = self.places.iter().filter_map(|place| place.occupant.id()).collect();
+        context.table.drain(&ids);
+        self.show();
+        self.view.borrow_mut().state = State::Draining;
+        let in_time = timeout(limit, context.shared.drained(&ids)).await.is_ok();
+        let cut = ids.iter().map(|id| u64::from(context.shared.load(*id).in_flight)).sum();
+        context.table.remove(&ids);
+        if in_time {
+            // The edge lets the workers go, which end by themselves and run what the application has registered.
+            let _ = timeout(EXIT_GRACE, self.all_exited()).await;
+        }
+        for process in self.processes.values() {
+            // One that does not hear it is killed by being dropped.
+            let _ = process.zygote.order(Order::Exit, &[]).await;
+        }
+        let _ = timeout(Duration::from_secs(1), self.all_ended()).await;
+        self.processes.clear();
+        context.shared.change(Instant::now(), |dispatch| dispatch.remove_node(self.id));
+        self.view.borrow_mut().state = State::Stopped;
+        context.sink.record(&format!("{} has stopped", self.label.name));
+        cut
+    }
+
+    async fn all_exited(&mut self) {
+        while self.places.iter().any(|place| !matches!(place.occupant, Occupant::Nobody)) {
+            match self.events.recv().await {
+                Some(Event::Said(_, Said::Exited { pid, .. })) => {
+                    for place in self.places.iter_mut().filter(|place| place.occupant.pid() == pid) {
+                        place.occupant = Occupant::Nobody;
+                    }
+                }
+                Some(Event::Ended(serial)) => {
+                    let gone = self.processes.remove(&serial).map_or(0, |process| process.place);
+                    for place in self.places.iter_mut().filter(|place| gone == 0 || place.number == gone) {
+                        place.occupant = Occupant::Nobody;
+                    }
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while !self.processes.is_empty() {
+            match self.events.recv().await {
+                Some(Event::Ended(serial)) => drop(self.processes.remove(&serial)),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn place(&mut self, number: u32) -> Option<&mut Place> {
+        self.places.iter_mut().find(|place| place.number == number)
+    }
+
+    fn later(&self, delay: Duration, event: Event) {
+        let sender = self.sender.clone();
+        spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            // A node that has gone needs it no more.
+            let _ = sender.send(event);
+        });
+    }
+
+    fn say(&self, text: &str) {
+        self.plan.context.sink.message(text);
+    }
+
+    /// Brings what others see up to date.
+    fn show(&self) {
+        let mut view = self.view.borrow_mut();
+        view.workers = self.places.iter().map(|place| (place.occupant.pid(), place.occupant.id())).collect();
+        view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
+        let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
+        match view.state {
+            State::Starting | State::Failed if all_ready => view.state = State::Ready,
+            State::Ready if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) => {
+                view.state = State::Starting;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl NodeHandle {
+    /// The item of `ps`.
+    pub(crate) fn status(&self) -> NodeStatus {
+        let view = self.view.borrow();
+        let name = self.label.name.clone();
+        let worker = |(pid, id): &(u32, Option<WorkerId>)| {
+            let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
+            let (threads, rss) = process(*pid);
+            let state = match (view.state, id) {
+                (State::Draining, _) => State::Draining,
+                (_, Some(_)) => State::Ready,
+                (_, None) => State::Starting,
+            };
+            WorkerStatus {
+                pid: *pid,
+                state: state.into(),
+                requests: load.requests,
+                in_flight: load.in_flight,
+                slots: load.slots,
+                threads,
+                rss,
+            }
+        };
+        let workers: Vec<_> = view.workers.iter().map(worker).collect();
+        let uts = self.context.isolation == Isolation::Uts;
+        NodeStatus {
+            state: view.state.into(),
+            hostname: if uts { name.clone() } else { rustix::system::uname().nodename().to_string_lossy().into_owned() },
+            isolation: if uts { "uts" } else { "env" }.to_owned(),
+            generation: self.label.generation,
+            pid: view.pid,
+            requests: view.past_requests + workers.iter().map(|worker| worker.requests).sum::<u64>(),
+            in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
+            slots: workers.iter().map(|worker| worker.slots).sum(),
+            rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,
+            uptime: view.born.elapsed().as_secs_f64(),
+            node: name,
+            workers,
+        }
+    }
+}

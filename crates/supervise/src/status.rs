@@ -1,0 +1,95 @@
+//! What is told of nodes: the items of `tierce ps --format json`.
+
+use serde::{Deserialize, Serialize};
+
+/// A node's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Its application is being imported, or its workers are not all ready.
+    Starting,
+    /// All its workers are ready.
+    Ready,
+    /// It gets nothing new and finishes what it has.
+    Draining,
+    /// Its workers keep ending before they are ready.
+    Failed,
+    /// It has ended.
+    Stopped,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl From<State> for String {
+    fn from(state: State) -> Self {
+        state.name().to_owned()
+    }
+}
+
+/// A node as `ps` shows it. Sizes in bytes, times in seconds, process ids as this host has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// `web.1`
+    pub node: String,
+    /// `starting`, `ready`, `draining`, `failed`, `stopped`
+    pub state: String,
+    /// What `gethostname()` says there.
+    pub hostname: String,
+    /// `uts` or `env`
+    pub isolation: String,
+    /// Which version of the application.
+    pub generation: u32,
+    /// Of the process that has imported the application.
+    pub pid: u32,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Requests being run or about to be.
+    pub in_flight: u32,
+    /// How many could be in flight now.
+    pub slots: u32,
+    /// Resident memory of all its processes; shared pages count in each.
+    pub rss: u64,
+    /// Since it was started.
+    pub uptime: f64,
+    /// Its workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// A worker as `ps` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Its process.
+    pub pid: u32,
+    /// `starting`, `ready`, `draining`
+    pub state: String,
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Requests being run or about to be.
+    pub in_flight: u32,
+    /// How many could be in flight now.
+    pub slots: u32,
+    /// Threads of the process.
+    pub threads: u32,
+    /// Resident memory.
+    pub rss: u64,
+}
+
+/// Threads and resident bytes of a process (proc_pid_stat(5)); nothing for one that has gone.
+pub(crate) fn process(pid: u32) -> (u32, u64) {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return (0, 0) };
+    // The name in parentheses may hold anything; the fields behind it begin with the third.
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let number = |nth: usize| fields.get(nth - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let pages = number(24);
+    (u32::try_from(number(20)).unwrap_or(0), pages * rustix::param::page_size() as u64)
+}

@@ -1,0 +1,291 @@
+//! All nodes: start, scale, reload, restart, down.
+//!
+//! Invariants: one change at a time; a change that fails has changed nothing; nodes that take over are ready before those
+//! that leave are drained.
+
+use std::{
+    cell::{Cell, RefCell},
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use config::Config;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinSet,
+};
+
+use crate::{
+    context::{Context, Parts},
+    explanation::Explanation,
+    node::{self, Command, NodeHandle, Plan, StartError},
+    status::NodeStatus,
+};
+
+/// The nodes of an application. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Supervisor {
+    inner: Rc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    context: Rc<Context>,
+    config: RefCell<Arc<Config>>,
+    interpreter: RefCell<PathBuf>,
+    nodes: RefCell<Vec<NodeHandle>>,
+    generation: Cell<u32>,
+    busy: RefCell<Option<String>>,
+}
+
+/// A change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Another one is under way.
+    #[error("busy: {with}")]
+    Busy {
+        /// Which.
+        with: String,
+    },
+    /// A node could not be started; everything is as it was.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl ChangeError {
+    /// For people.
+    pub fn explanation(&self) -> Explanation {
+        match self {
+            Self::Busy { with } => Explanation::new("another change is under way")
+                .cause(with.clone())
+                .hint("wait until it is done; ps shows how far it is"),
+            Self::Start(error) => (*error.0).clone(),
+        }
+    }
+
+    /// Whether the application or its configuration is at fault.
+    pub fn is_the_applications(&self) -> bool {
+        matches!(self, Self::Start(error) if error.is_the_applications())
+    }
+}
+
+/// How everything ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Requests that were cut off by the deadline.
+    pub cut: u64,
+}
+
+struct Busy<'a>(&'a RefCell<Option<String>>);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        *self.0.borrow_mut() = None;
+    }
+}
+
+/// Imports the application as a node would, and ends it again.
+pub async fn check_import(mut parts: Parts) -> Result<(), StartError> {
+    let mut config = Config::clone(&parts.config);
+    config.workers = 0;
+    parts.config = Arc::new(config);
+    let supervisor = Supervisor::start(parts, 1).await?;
+    supervisor.down(Duration::ZERO).await;
+    Ok(())
+}
+
+impl Supervisor {
+    /// Starts so many nodes and returns when all are ready. On failure everything that was started is gone again.
+    pub async fn start(parts: Parts, nodes: u32) -> Result<Self, StartError> {
+        let (context, config, interpreter) = Context::new(parts);
+        let inner = Inner {
+            context,
+            config: RefCell::new(config),
+            interpreter: RefCell::new(interpreter),
+            nodes: RefCell::default(),
+            generation: Cell::new(1),
+            busy: RefCell::default(),
+        };
+        let supervisor = Self { inner: Rc::new(inner) };
+        let started = supervisor.start_nodes(1..=nodes, 1).await?;
+        supervisor.enlist(started);
+        Ok(supervisor)
+    }
+
+    /// More or fewer nodes; returns when those that came are ready and those that went are gone.
+    pub async fn scale(&self, nodes: u32) -> Result<(), ChangeError> {
+        let name = self.inner.config.borrow().name.clone();
+        let _busy = self.begin(format!("scaling {name} to {nodes}"))?;
+        let present = u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX);
+        if present < nodes {
+            let generation = self.inner.generation.get();
+            let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
+            let missing: Vec<u32> = (1..).filter(|index| !indices.contains(index)).take((nodes - present) as usize).collect();
+            let started = self.start_nodes(missing, generation).await?;
+            self.enlist(started);
+        } else {
+            let leaving = self.inner.nodes.borrow_mut().split_off(nodes as usize);
+            self.retire(leaving).await;
+        }
+        Ok(())
+    }
+
+    /// New code and configuration: a whole new generation beside the old, which is drained when the new one is ready.
+    pub async fn reload(&self, config: Arc<Config>, interpreter: PathBuf, nodes: u32) -> Result<(), ChangeError> {
+        let _busy = self.begin(format!("reloading {}", config.name))?;
+        let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
+        let generation = self.inner.generation.get() + 1;
+        let started = match self.start_nodes(1..=nodes, generation).await {
+            Ok(started) => started,
+            Err(error) => {
+                *self.inner.config.borrow_mut() = before.0;
+                *self.inner.interpreter.borrow_mut() = before.1;
+                return Err(error.into());
+            }
+        };
+        self.inner.generation.set(generation);
+        let old = std::mem::take(&mut *self.inner.nodes.borrow_mut());
+        self.enlist(started);
+        self.retire(old).await;
+        Ok(())
+    }
+
+    /// Replaces the nodes one at a time, the new one ready first.
+    pub async fn restart(&self) -> Result<(), ChangeError> {
+        let name = self.inner.config.borrow().name.clone();
+        let _busy = self.begin(format!("restarting {name}"))?;
+        let generation = self.inner.generation.get() + 1;
+        let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
+        for index in indices {
+            let started = self.start_nodes([index], generation).await?;
+            self.inner.generation.set(generation);
+            let old = {
+                let mut nodes = self.inner.nodes.borrow_mut();
+                let at = nodes.iter().position(|node| node.index == index);
+                at.map(|at| nodes.remove(at))
+            };
+            self.enlist(started);
+            self.retire(old).await;
+        }
+        Ok(())
+    }
+
+    /// Finishes what is in flight, at most so long, and ends all nodes.
+    pub async fn down(&self, limit: Duration) -> Down {
+        // Whatever change is under way sees its nodes go; nothing is started any more.
+        *self.inner.busy.borrow_mut() = Some("going down".to_owned());
+        let nodes = std::mem::take(&mut *self.inner.nodes.borrow_mut());
+        Down { cut: drain_all(nodes, limit).await }
+    }
+
+    /// The change under way, if there is one.
+    pub fn busy(&self) -> Option<String> {
+        self.inner.busy.borrow().clone()
+    }
+
+    /// The configuration that counts now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.inner.config.borrow())
+    }
+
+    /// How many nodes there are.
+    pub fn node_count(&self) -> u32 {
+        u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Requests that wait for a slot.
+    pub fn queued(&self) -> usize {
+        self.inner.context.shared.queued()
+    }
+
+    /// What `ps` shows.
+    pub fn status(&self) -> Vec<NodeStatus> {
+        self.inner.nodes.borrow().iter().map(NodeHandle::status).collect()
+    }
+
+    fn begin(&self, what: String) -> Result<Busy<'_>, ChangeError> {
+        let mut busy = self.inner.busy.borrow_mut();
+        if let Some(with) = &*busy {
+            return Err(ChangeError::Busy { with: with.clone() });
+        }
+        *busy = Some(what);
+        Ok(Busy(&self.inner.busy))
+    }
+
+    /// Starts nodes side by side, a few at a time; all or none.
+    async fn start_nodes(
+        &self,
+        indices: impl IntoIterator<Item = u32>,
+        generation: u32,
+    ) -> Result<Vec<NodeHandle>, StartError> {
+        let config = self.config();
+        let turns = Rc::new(Semaphore::new(2 * config.cores.max(1) as usize));
+        let mut starting = JoinSet::new();
+        for index in indices {
+            let plan = Plan {
+                context: Rc::clone(&self.inner.context),
+                config: Arc::clone(&config),
+                interpreter: self.inner.interpreter.borrow().clone(),
+                index,
+                generation,
+            };
+            let turns = Rc::clone(&turns);
+            starting.spawn_local(async move {
+                let _turn = turns.acquire().await.ok();
+                node::start(plan).await
+            });
+        }
+        let mut started = Vec::new();
+        while let Some(result) = starting.join_next().await {
+            match result {
+                Ok(Ok(node)) => started.push(node),
+                Ok(Err(error)) => {
+                    starting.shutdown().await;
+                    drain_all(started, Duration::ZERO).await;
+                    return Err(error);
+                }
+                Err(broken) => {
+                    drain_all(started, Duration::ZERO).await;
+                    return Err(StartError::machine("a node could not be started", &config.name, &broken));
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    /// From now on they get requests.
+    fn enlist(&self, started: Vec<NodeHandle>) {
+        for node in &started {
+            // A node that has gone again says so itself.
+            let _ = node.commands.send(Command::Activate);
+        }
+        let mut nodes = self.inner.nodes.borrow_mut();
+        nodes.extend(started);
+        nodes.sort_by_key(|node| node.index);
+    }
+
+    async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) {
+        let limit = self.inner.config.borrow().limits.drain;
+        drain_all(nodes, limit).await;
+    }
+}
+
+/// Drains nodes side by side; returns how many requests were cut off.
+async fn drain_all(nodes: impl IntoIterator<Item = NodeHandle>, limit: Duration) -> u64 {
+    let answers: Vec<_> = nodes
+        .into_iter()
+        .map(|node| {
+            let (done, answer) = oneshot::channel();
+            // A node that has gone has nothing in flight.
+            let _ = node.commands.send(Command::Drain(limit, done));
+            answer
+        })
+        .collect();
+    let mut cut = 0;
+    for answer in answers {
+        cut += answer.await.unwrap_or(0);
+    }
+    cut
+}

@@ -1,0 +1,69 @@
+//! One worker's place in a node: what is there now, and when the next is started.
+
+use std::{cell::Cell, os::fd::OwnedFd, rc::Rc, sync::Arc, time::Instant};
+
+use link::{LEDGER_WORDS, LinkEnd};
+use policy::WorkerId;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use sys::SharedWords;
+
+use crate::backoff::Backoff;
+
+/// A place for a worker.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Counted from 1 within the node.
+    pub(crate) number: u32,
+    pub(crate) occupant: Occupant,
+    pub(crate) backoff: Backoff,
+}
+
+/// Who is in it.
+#[derive(Debug)]
+pub(crate) enum Occupant {
+    /// Nobody; somebody will be started.
+    Nobody,
+    /// A process that is not ready.
+    Starting { born: Instant, pid: Rc<Cell<u32>>, links: Vec<Arc<LinkEnd>> },
+    /// A worker that is ready; it has an id once it gets requests.
+    Ready { born: Instant, pid: u32, links: Vec<Arc<LinkEnd>>, id: Option<WorkerId> },
+}
+
+impl Occupant {
+    pub(crate) fn pid(&self) -> u32 {
+        match self {
+            Self::Nobody => 0,
+            Self::Starting { pid, .. } => pid.get(),
+            Self::Ready { pid, .. } => *pid,
+        }
+    }
+
+    pub(crate) fn id(&self) -> Option<WorkerId> {
+        match self {
+            Self::Ready { id, .. } => *id,
+            _ => None,
+        }
+    }
+}
+
+/// The descriptors that a worker gets, in the order of the contract: output, then socket and ledger of each link.
+#[derive(Debug)]
+pub(crate) struct Endowment {
+    pub(crate) theirs: Vec<OwnedFd>,
+    pub(crate) links: Vec<Arc<LinkEnd>>,
+    pub(crate) output: OwnedFd,
+}
+
+/// Makes the pipe and the links of one worker.
+pub(crate) fn endow(edge_threads: usize) -> std::io::Result<Endowment> {
+    let (output, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let mut theirs = vec![writer];
+    let mut links = Vec::new();
+    for _ in 0..edge_threads {
+        let (ours, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        let (words, ledger) = SharedWords::create(LEDGER_WORDS)?;
+        links.push(Arc::new(LinkEnd::new(ours, words)));
+        theirs.extend([other, ledger]);
+    }
+    Ok(Endowment { theirs, links, output })
+}

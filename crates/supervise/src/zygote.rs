@@ -1,0 +1,196 @@
+//! The process that imports the application: how it is started, told and heard.
+//!
+//! The control socket keeps packets apart and carries descriptors; it is of type SEQPACKET, which the runtime knows no
+//! name for and handles like datagrams. Invariant: dropping a [`Zygote`] kills its process,
+//! and with it, by the kernel's word, the workers that it has forked.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    process::Stdio,
+    rc::Rc,
+};
+
+use config::Config;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+    SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+use sys::ChildSetup;
+use tokio::{
+    io::Interest,
+    net::UnixDatagram,
+    process::{Child, Command},
+    sync::oneshot,
+};
+
+use crate::context::{Context, ListenerName};
+
+/// Loads the extension from the path that it is given, without anything being installed.
+const LOADER: &str = "import sys\n\
+    from importlib.machinery import ExtensionFileLoader as L\n\
+    from importlib.util import module_from_spec as m, spec_from_file_location as s\n\
+    l = L('tierce_worker', sys.argv[1])\n\
+    w = m(s('tierce_worker', sys.argv[1], loader=l))\n\
+    sys.modules['tierce_worker'] = w\n\
+    l.exec_module(w)\n\
+    sys.exit(w.main(sys.argv[2]))";
+
+/// The longest packet on the control socket.
+const PACKET_MAX: usize = 64 * 1024;
+
+/// What a zygote says.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub(crate) enum Said {
+    Imported { interface: String, threads: u32 },
+    Failed { cause: String, traceback: String, missing_module: Option<String>, found: Vec<String> },
+    Forked { worker: u32, pid: u32 },
+    ForkFailed { worker: u32, cause: String },
+    Ready { worker: u32, pid: u32 },
+    Exited { pid: u32, code: Option<i32>, signal: Option<i32> },
+}
+
+/// What it is told.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Order {
+    Fork { worker: u32 },
+    Become { worker: u32 },
+    Exit,
+}
+
+#[derive(Serialize)]
+struct Boot<'a> {
+    control: i32,
+    extension: i32,
+    project: &'a str,
+    module: &'a str,
+    callable: &'a str,
+    pythonpath: Vec<&'a str>,
+    threads: u32,
+    node: &'a str,
+    listeners: &'a [ListenerName],
+    multiprocess: bool,
+}
+
+/// A running zygote; dropping it kills the process.
+#[derive(Debug)]
+pub(crate) struct Zygote {
+    pid: u32,
+    control: Rc<UnixDatagram>,
+    _life: oneshot::Sender<()>,
+}
+
+/// A zygote that was just started, and what has to be listened to.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) zygote: Zygote,
+    /// The reading end of its output.
+    pub(crate) output: OwnedFd,
+    pub(crate) end: End,
+}
+
+/// By which the end of the process is learnt.
+#[derive(Debug)]
+pub(crate) struct End {
+    child: Child,
+    dropped: oneshot::Receiver<()>,
+}
+
+impl End {
+    /// Waits until the process has ended, or ends it when its [`Zygote`] is dropped.
+    pub(crate) async fn wait(mut self) {
+        tokio::select! {
+            // Whatever is wrong with waiting, the process is none of ours any more.
+            _ = self.child.wait() => {}
+            _ = self.dropped => drop(self.child.kill().await),
+        }
+    }
+}
+
+impl Zygote {
+    /// Starts the interpreter.
+    pub(crate) fn start(context: &Context, config: &Config, interpreter: &std::path::Path, node: &str) -> io::Result<Started> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let (output, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        let boot = Boot {
+            control: theirs.as_raw_fd(),
+            extension: context.extension.number(),
+            project: text(&config.project)?,
+            module: &config.app.module,
+            callable: &config.app.callable,
+            pythonpath: config.pythonpath.iter().map(|path| text(path)).collect::<io::Result<_>>()?,
+            threads: config.threads,
+            node,
+            listeners: &context.listeners,
+            multiprocess: 1 < config.workers || 1 < config.nodes,
+        };
+        let mut command = std::process::Command::new(interpreter);
+        command
+            .args(["-c", LOADER, &format!("/proc/self/fd/{}", context.extension.number())])
+            .arg(serde_json::to_string(&boot)?)
+            .current_dir(&config.project)
+            .envs(&config.env)
+            .env("HOSTNAME", node)
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("TIERCE_DETACHED")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone()?)
+            .stderr(writer);
+        let setup = ChildSetup { host_name: context.host_name(node)?, user: crate::context::user(config)? };
+        sys::prepare_child(&mut command, setup, vec![theirs.as_raw_fd(), context.extension.number()]);
+        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        let control = Rc::new(UnixDatagram::from_std(ours.into())?);
+        let (life, dropped) = oneshot::channel();
+        let zygote = Self { pid: child.id().unwrap_or(0), control, _life: life };
+        Ok(Started { zygote, output, end: End { child, dropped } })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The socket by which it is heard.
+    pub(crate) fn control(&self) -> Rc<UnixDatagram> {
+        Rc::clone(&self.control)
+    }
+
+    /// Sends an order with descriptors, whose copies here may then be closed.
+    pub(crate) async fn order(&self, order: Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let text = serde_json::to_vec(&order)?;
+        self.control
+            .async_io(Interest::WRITABLE, || {
+                let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(descriptors).size()];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                if !descriptors.is_empty() {
+                    ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+                }
+                sendmsg(&*self.control, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL).map_err(io::Error::from)
+            })
+            .await
+            .map(drop)
+    }
+}
+
+/// The next thing that is said; `None` when the socket has been closed or says nonsense.
+pub(crate) async fn hear(control: &UnixDatagram) -> Option<Said> {
+    let mut packet = vec![0; PACKET_MAX];
+    let received = control
+        .async_io(Interest::READABLE, || {
+            let mut ancillary = RecvAncillaryBuffer::default();
+            let received = recvmsg(control, &mut [IoSliceMut::new(&mut packet)], &mut ancillary, RecvFlags::empty());
+            received.map_err(io::Error::from)
+        })
+        .await
+        .ok()?;
+    serde_json::from_slice(&packet[..received.bytes]).ok()
+}
+
+fn text(path: &std::path::Path) -> io::Result<&str> {
+    path.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not UTF-8", path.display())))
+}

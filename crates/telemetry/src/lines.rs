@@ -1,0 +1,93 @@
+//! An application's line and our own.
+
+use crate::{
+    escape::write_json,
+    time::{write_clock, write_instant, write_number},
+};
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// A longer line of an application is cut into pieces.
+pub(crate) const LINE_MAX: usize = 64 * 1024;
+
+/// Appends one line of an application's output, without its line end. `worker` is 0 for output during the import.
+pub fn write_app_line(unix_us: u64, node: &str, worker: u32, line: &[u8], format: LineFormat, out: &mut Vec<u8>) {
+    for piece in line.chunks(LINE_MAX).chain(line.is_empty().then_some(line)) {
+        match format {
+            LineFormat::Text => {
+                out.extend_from_slice(node.as_bytes());
+                if worker != 0 {
+                    out.push(b'/');
+                    write_number(u64::from(worker), out);
+                }
+                out.extend_from_slice(b" | ");
+                // Colours are the application's business; a carriage return would overwrite whose line it is.
+                out.extend(piece.iter().filter(|byte| **byte != b'\r'));
+                out.push(b'\n');
+            }
+            LineFormat::Json => {
+                out.extend_from_slice(b"{\"time\":\"");
+                write_instant(unix_us, out);
+                out.extend_from_slice(b"\",\"tierce.node\":");
+                write_json(node.as_bytes(), out);
+                out.extend_from_slice(b",\"tierce.worker\":");
+                write_number(u64::from(worker), out);
+                out.extend_from_slice(b",\"message\":");
+                write_json(piece, out);
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+}
+
+/// Appends a message of Tierce itself for the log file.
+pub(crate) fn write_message(unix_us: u64, text: &str, format: LineFormat, out: &mut Vec<u8>) {
+    for line in text.lines() {
+        match format {
+            LineFormat::Text => {
+                write_clock(unix_us, out);
+                out.extend_from_slice(b" tierce: ");
+                out.extend_from_slice(line.as_bytes());
+                out.push(b'\n');
+            }
+            LineFormat::Json => {
+                out.extend_from_slice(b"{\"time\":\"");
+                write_instant(unix_us, out);
+                out.extend_from_slice(b"\",\"tierce.message\":");
+                write_json(line.as_bytes(), out);
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_whose_they_are() {
+        let mut out = Vec::new();
+        write_app_line(0, "web.1", 12, b"hello", LineFormat::Text, &mut out);
+        write_app_line(0, "web.1", 0, b"", LineFormat::Text, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "web.1/12 | hello\nweb.1 | \n");
+        let mut out = Vec::new();
+        write_app_line(0, "web.1", 12, b"a\"b\xff", LineFormat::Json, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&value["tierce.node"], &value["message"]), (&"web.1".into(), &"a\"b\u{fffd}".into()));
+    }
+
+    #[test]
+    fn a_long_line_is_cut() {
+        let mut out = Vec::new();
+        write_app_line(0, "w", 0, &vec![b'x'; LINE_MAX * 2 + 1], LineFormat::Text, &mut out);
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 3);
+    }
+}

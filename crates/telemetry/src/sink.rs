@@ -1,0 +1,237 @@
+//! From many producers to one writer thread.
+//!
+//! Access lines are dropped, and counted, when the writer cannot keep up; an application's lines are refused instead, so
+//! that whoever reads its pipe waits and the application slows itself. Invariant: at most [`QUEUE_MAX`] bytes wait.
+
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::{
+    lines::{LineFormat, write_message},
+    rotate::RotatingFile,
+};
+
+/// Bytes that may wait for the writer.
+const QUEUE_MAX: usize = 8 << 20;
+
+/// Bytes of one log file; there are four.
+const FILE_MAX: u64 = 16 << 20;
+
+/// How long the end of the process waits for a slow reader of standard output.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Where lines go besides the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output too.
+    Stdout,
+    /// The file only.
+    FileOnly,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    blocks: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Access lines that were dropped since this was last said.
+    dropped: u64,
+    closing: bool,
+    done: bool,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    format: LineFormat,
+}
+
+/// The way into the log; clones lead to the same one.
+#[derive(Clone, Debug)]
+pub struct LogSink {
+    inner: Arc<Inner>,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl LogSink {
+    /// Starts the writer. Its file is `directory/tierce.log`.
+    pub fn start(directory: PathBuf, output: Output, format: LineFormat) -> io::Result<Self> {
+        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format });
+        let mut writer = Writer { file: RotatingFile::new(directory, FILE_MAX), output, file_failed: false };
+        let queue = Arc::clone(&inner);
+        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || queue.run(&mut writer))?;
+        Ok(Self { inner, writer: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// How lines are written.
+    pub fn format(&self) -> LineFormat {
+        self.inner.format
+    }
+
+    /// Takes a block of access lines, or drops it when the writer is too far behind. Never waits for the writer.
+    pub fn offer_access_block(&self, block: Vec<u8>) {
+        let mut queue = self.inner.queue();
+        if QUEUE_MAX < queue.bytes + block.len() {
+            queue.dropped += block.iter().filter(|byte| **byte == b'\n').count() as u64;
+        } else {
+            queue.push(block);
+        }
+        self.inner.changed.notify_all();
+    }
+
+    /// Takes a block of an application's lines; gives it back when there is no room, to be offered again a little later.
+    pub fn offer_app_block(&self, block: Vec<u8>) -> Result<(), Vec<u8>> {
+        let mut queue = self.inner.queue();
+        if QUEUE_MAX / 2 < queue.bytes {
+            return Err(block);
+        }
+        queue.push(block);
+        self.inner.changed.notify_all();
+        Ok(())
+    }
+
+    /// A message of Tierce itself: to standard error now, and to the file.
+    pub fn message(&self, text: &str) {
+        // If standard error is gone, the file still has it.
+        let _ = writeln!(io::stderr(), "{text}");
+        self.record(text);
+    }
+
+    /// The same for the file only.
+    pub fn record(&self, text: &str) {
+        let mut line = Vec::new();
+        write_message(unix_us(), text, self.inner.format, &mut line);
+        self.inner.queue().push(line);
+        self.inner.changed.notify_all();
+    }
+
+    /// Writes what waits and ends the writer; gives up on a reader of standard output that takes nothing.
+    pub fn close(&self) {
+        let deadline = Instant::now() + CLOSE_WAIT;
+        let mut queue = self.inner.queue();
+        queue.closing = true;
+        self.inner.changed.notify_all();
+        while !queue.done {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            queue = self.inner.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(queue);
+        if let Some(thread) = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It has said that it is done; a panic on its last steps is nothing to act on.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Microseconds since 1970.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Queue {
+    fn push(&mut self, block: Vec<u8>) {
+        self.bytes += block.len();
+        self.blocks.push_back(block);
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, writer: &mut Writer) {
+        loop {
+            let mut queue = self.queue();
+            while queue.blocks.is_empty() && queue.dropped == 0 && !queue.closing {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            let blocks = std::mem::take(&mut queue.blocks);
+            let dropped = std::mem::take(&mut queue.dropped);
+            let ended = queue.closing && blocks.is_empty() && dropped == 0;
+            queue.done |= ended;
+            drop(queue);
+            if ended {
+                self.changed.notify_all();
+                return;
+            }
+            for block in blocks {
+                writer.write(&block);
+                self.queue().bytes -= block.len();
+            }
+            if 0 < dropped {
+                let mut line = Vec::new();
+                let text = format!("{dropped} access log lines were dropped: the log is written more slowly than requests come");
+                write_message(unix_us(), &text, self.format, &mut line);
+                writer.write(&line);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: RotatingFile,
+    output: Output,
+    file_failed: bool,
+}
+
+impl Writer {
+    fn write(&mut self, block: &[u8]) {
+        match self.file.write(block) {
+            Ok(()) => self.file_failed = false,
+            // Said once; the next block is tried again, as a full disk may have room by then.
+            Err(error) if !std::mem::replace(&mut self.file_failed, true) => {
+                let _ = writeln!(io::stderr(), "cannot write the log file: {error}");
+            }
+            Err(_) => {}
+        }
+        if self.output == Output::Stdout {
+            let mut stdout = io::stdout().lock();
+            if stdout.write_all(block).and_then(|()| stdout.flush()).is_err() {
+                // Nobody reads it any more (`tierce up | head`); the file goes on.
+                self.output = Output::FileOnly;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_written_and_the_rest_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let sink = LogSink::start(directory.path().to_owned(), Output::FileOnly, LineFormat::Text).unwrap();
+        sink.offer_access_block(b"one\ntwo\n".to_vec());
+        sink.offer_access_block(vec![b'\n'; QUEUE_MAX + 1]);
+        assert!(sink.offer_app_block(b"three\n".to_vec()).is_ok());
+        sink.close();
+        let text = std::fs::read_to_string(directory.path().join("tierce.log")).unwrap();
+        assert!(text.starts_with("one\ntwo\n"), "{text}");
+        assert!(text.contains("three\n"), "{text}");
+        assert!(text.contains(&format!("{} access log lines were dropped", QUEUE_MAX + 1)), "{text}");
+    }
+
+    #[test]
+    fn an_application_that_prints_too_fast_is_refused() {
+        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format: LineFormat::Text });
+        let sink = LogSink { inner, writer: Arc::default() };
+        let mut taken = 0;
+        while sink.offer_app_block(vec![b'x'; 1 << 20]).is_ok() {
+            taken += 1;
+        }
+        assert_eq!(taken, QUEUE_MAX / (2 << 20) + 1);
+    }
+}

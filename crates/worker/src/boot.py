@@ -1,0 +1,252 @@
+"""Imports the application, says how that went, and forks workers of it.
+
+Invariant: the supervisor is told exactly one of `imported` and `failed`; only then is a command obeyed. Requests are
+never seen here.
+"""
+
+import ast
+import gc
+import importlib
+import inspect
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+
+PACKET = 64 * 1024
+# One pipe and, for each edge thread, a socket and a ledger; the kernel passes at most 253 descriptors at a time.
+DESCRIPTORS = 253
+# How often children are looked after where the kernel has no pidfd.
+ROUND_MS = 100
+
+
+def main(text, native):
+    settings = json.loads(text)
+    control = socket.socket(fileno=settings["control"])
+    control.set_inheritable(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    set_up(settings)
+    app = load(settings, control)
+    if app is None:
+        sys.exit(78)
+    gc.collect()
+    gc.freeze()
+    command, descriptors = Zygote(control, native).run()
+    if command is None:
+        os._exit(0)
+    work(app, command["worker"], descriptors, settings, control, native)
+
+
+def say(control, **message):
+    control.send(json.dumps(message).encode())
+
+
+def set_up(settings):
+    os.chdir(settings["project"])
+    sys.argv = ["tierce"]
+    ours = [settings["project"], *settings.get("pythonpath", [])]
+    sys.path[:] = ours + [entry for entry in sys.path if entry != "" and entry not in ours]
+    if "" in sys.path_importer_cache:
+        del sys.path_importer_cache[""]
+
+
+# The application
+
+
+def load(settings, control):
+    """The callable; None after the supervisor has been told why there is none."""
+    module, wanted = None, settings["callable"]
+    try:
+        module = importlib.import_module(settings["module"])
+        app = resolve(module, wanted)
+        if not callable(app):
+            raise TypeError(f"`{settings['module']}:{wanted}` is a {type(app).__name__}, not an application")
+    except BaseException as error:
+        say(control, **failure(error, module))
+        return None
+    threads = len(os.listdir("/proc/self/task"))
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    interface = "asgi" if is_asgi(app) else "wsgi"
+    say(control, say="imported", python=python, interface=interface, threads=threads, callable=wanted)
+    return app
+
+
+def resolve(module, wanted):
+    """`app`, `package.app` or `create_app("production")`: names, and calls with literal arguments."""
+    return evaluate(ast.parse(wanted.strip(), mode="eval").body, module, wanted)
+
+
+def evaluate(node, module, wanted):
+    if isinstance(node, ast.Name):
+        return getattr(module, node.id)
+    if isinstance(node, ast.Attribute):
+        return getattr(evaluate(node.value, module, wanted), node.attr)
+    if isinstance(node, ast.Call):
+        try:
+            positional = [ast.literal_eval(argument) for argument in node.args]
+            named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.keywords}
+        except ValueError:
+            raise ValueError(f"the arguments in `{wanted}` must be plain values") from None
+        return evaluate(node.func, module, wanted)(*positional, **named)
+    raise ValueError(f"`{wanted}` is neither a name nor a call with plain arguments")
+
+
+def is_asgi(app):
+    """Whether calling it returns a coroutine, or (a class) an object whose call does."""
+    call = getattr(app, "__call__", None)
+    return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
+
+
+def failure(error, module):
+    """What to tell; a message must fit a packet, and the end of a traceback tells the most."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<"):
+        trace = trace.tb_next
+    if trace is not None and trace.tb_frame.f_code.co_filename == importlib.__file__:
+        trace = trace.tb_next
+        while trace is not None and trace.tb_frame.f_code.co_filename.startswith("<frozen importlib"):
+            trace = trace.tb_next
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    return {
+        "say": "failed",
+        "cause": f"{type(error).__name__}: {error}"[: PACKET // 16],
+        "traceback": text[-PACKET // 4 :],
+        "missing_module": error.name if isinstance(error, ModuleNotFoundError) else None,
+        "found": candidates(module) if module is not None else [],
+    }
+
+
+def candidates(module):
+    """What in the module looks like an application."""
+    found = []
+    for name, value in vars(module).items():
+        if name.startswith("_") or inspect.isclass(value) or inspect.ismodule(value):
+            continue
+        if name in ("create_app", "make_app") and inspect.isfunction(value):
+            found.append(f"{name}()")
+        elif callable(value) and (hasattr(value, "wsgi_app") or name in ("app", "application", "wsgi", "asgi")):
+            found.append(name)
+    return found[:16]
+
+
+# The zygote
+
+
+class Zygote:
+    """Forks at the supervisor's word, and tells how its children end."""
+
+    def __init__(self, control, native):
+        self.control = control
+        self.native = native
+        self.children = {}
+        self.unwatched = set()
+        self.poll = select.poll()
+        self.poll.register(control, select.POLLIN)
+
+    def run(self):
+        """In the zygote: None when it is to exit. In a worker: its command and descriptors."""
+        while True:
+            for descriptor, _ in self.poll.poll(ROUND_MS if self.unwatched else None):
+                if descriptor != self.control.fileno():
+                    self.reap(self.children.pop(descriptor), descriptor)
+                    continue
+                command, descriptors = self.receive()
+                if command is None or command["do"] == "exit":
+                    return None, []
+                if command["do"] == "become" or self.fork(command, descriptors):
+                    return command, descriptors
+            for pid in list(self.unwatched):
+                self.reap(pid, None)
+
+    def receive(self):
+        try:
+            text, descriptors, _, _ = socket.recv_fds(self.control, PACKET, DESCRIPTORS)
+        except ConnectionError:
+            text = b""
+        if not text:
+            return None, []
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+        return json.loads(text), descriptors
+
+    def fork(self, command, descriptors):
+        """True in the child."""
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self.native["die_with_parent"]()
+            if os.getppid() != parent:
+                os._exit(0)
+            for descriptor in self.children:
+                os.close(descriptor)
+            return True
+        for descriptor in descriptors:
+            os.close(descriptor)
+        try:
+            descriptor = self.native["open_pidfd"](pid)
+        except OSError:
+            self.unwatched.add(pid)
+        else:
+            self.children[descriptor] = pid
+            self.poll.register(descriptor, select.POLLIN)
+        say(self.control, say="forked", worker=command["worker"], pid=pid)
+        return False
+
+    def reap(self, pid, descriptor):
+        if descriptor is not None:
+            self.poll.unregister(descriptor)
+            os.close(descriptor)
+        ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
+        if ended == 0:
+            return
+        self.unwatched.discard(pid)
+        killed = os.WIFSIGNALED(status)
+        code = None if killed else os.WEXITSTATUS(status)
+        say(self.control, say="exited", pid=pid, code=code, signal=os.WTERMSIG(status) if killed else None)
+
+
+# A worker
+
+
+def work(app, number, descriptors, settings, control, native):
+    """Serves until drained; then returns, so that Python exits in its usual way."""
+    out, *links = descriptors
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for source, target in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(source, target)
+        if target != 1:
+            os.close(source)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    templates = [template(listener, settings, native) for listener in settings["listeners"]]
+    pairs = list(zip(links[0::2], links[1::2]))
+    serving = native["serve"](app, pairs, settings.get("threads", 256), templates)
+    say(control, say="ready", worker=number, pid=os.getpid())
+    control.close()
+    serving.wait()
+
+
+def template(listener, settings, native):
+    """The part of the environ that is the same for every request of a listener."""
+    return {
+        "SCRIPT_NAME": "",
+        "SERVER_NAME": listener["name"],
+        "SERVER_PORT": listener["port"],
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REQUEST_METHOD": "GET",
+        "QUERY_STRING": "",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": listener["scheme"],
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": settings.get("threads", 256) != 1,
+        "wsgi.multiprocess": settings.get("multiprocess", True),
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+        "wsgi.file_wrapper": native["FileWrapper"],
+    }

@@ -1,0 +1,164 @@
+//! One exchange as frames change it: its request's body, the credit for its response, whether it is still wanted.
+//!
+//! Invariant: after `cancel` nobody waits here. The I/O thread changes it, one runner waits on it (without the GIL).
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use link::{ExchangeId, RESPONSE_WINDOW};
+
+use crate::wire::Wire;
+
+/// One exchange.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) id: ExchangeId,
+    flow: Mutex<Flow>,
+    changed: Condvar,
+}
+
+/// The edge wants no more of this exchange.
+#[derive(Debug)]
+pub(crate) struct Cancelled;
+
+/// What comes next of a request's body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Bytes(Vec<u8>),
+    End,
+    /// The rest will never come.
+    Aborted,
+}
+
+#[derive(Debug)]
+struct Flow {
+    body: VecDeque<Vec<u8>>,
+    body_end: BodyEnd,
+    credit: u32,
+    cancelled: bool,
+    /// Whether a runner waits: a notification is a system call.
+    waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BodyEnd {
+    Open,
+    Reached,
+    Aborted,
+}
+
+impl Exchange {
+    /// An exchange that has just been offered.
+    pub(crate) fn new(wire: &Arc<Wire>, id: ExchangeId) -> Self {
+        let flow = Flow {
+            body: VecDeque::new(),
+            body_end: BodyEnd::Open,
+            credit: RESPONSE_WINDOW,
+            cancelled: false,
+            waiting: false,
+        };
+        Self { wire: Arc::clone(wire), id, flow: Mutex::new(flow), changed: Condvar::new() }
+    }
+
+    /// A piece of the body has come; `last` ends it.
+    pub(crate) fn body(&self, bytes: &[u8], last: bool) {
+        self.change(|flow| {
+            if !bytes.is_empty() {
+                flow.body.push_back(bytes.to_vec());
+            }
+            if last && flow.body_end == BodyEnd::Open {
+                flow.body_end = BodyEnd::Reached;
+            }
+        });
+    }
+
+    /// The body will never be complete.
+    pub(crate) fn abort_body(&self) {
+        self.change(|flow| flow.body_end = BodyEnd::Aborted);
+    }
+
+    /// The edge has passed on so many bytes of the response.
+    pub(crate) fn credit(&self, amount: u32) {
+        self.change(|flow| flow.credit = flow.credit.saturating_add(amount).min(RESPONSE_WINDOW));
+    }
+
+    /// Nobody wants the rest.
+    pub(crate) fn cancel(&self) {
+        self.change(|flow| flow.cancelled = true);
+    }
+
+    /// Whether somebody still wants it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.flow().cancelled
+    }
+
+    /// The next piece of the body, if it has come.
+    pub(crate) fn next_piece(&self) -> Option<Piece> {
+        self.flow().next_piece()
+    }
+
+    /// The next piece of the body, as soon as there is one.
+    pub(crate) fn wait_for_piece(&self) -> Piece {
+        let mut flow = self.flow();
+        loop {
+            if let Some(piece) = flow.next_piece() {
+                return piece;
+            }
+            flow = self.wait(flow);
+        }
+    }
+
+    /// Leave to send up to `wanted` bytes; 0 when there is none at the moment.
+    pub(crate) fn take_credit(&self, wanted: usize) -> Result<usize, Cancelled> {
+        let mut flow = self.flow();
+        if flow.cancelled {
+            return Err(Cancelled);
+        }
+        let taken = flow.credit.min(u32::try_from(wanted).unwrap_or(u32::MAX));
+        flow.credit -= taken;
+        Ok(taken as usize)
+    }
+
+    /// Waits until there is leave to send something, or none ever again.
+    pub(crate) fn wait_for_credit(&self) {
+        let mut flow = self.flow();
+        while flow.credit == 0 && !flow.cancelled {
+            flow = self.wait(flow);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Flow)) {
+        let mut flow = self.flow();
+        change(&mut flow);
+        if std::mem::take(&mut flow.waiting) {
+            drop(flow);
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait<'a>(&'a self, mut flow: MutexGuard<'a, Flow>) -> MutexGuard<'a, Flow> {
+        flow.waiting = true;
+        self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flow {
+    fn next_piece(&mut self) -> Option<Piece> {
+        if self.cancelled {
+            return Some(Piece::Aborted);
+        }
+        match (self.body.pop_front(), self.body_end) {
+            (Some(bytes), _) => Some(Piece::Bytes(bytes)),
+            (None, BodyEnd::Reached) => Some(Piece::End),
+            (None, BodyEnd::Aborted) => Some(Piece::Aborted),
+            (None, BodyEnd::Open) => None,
+        }
+    }
+}

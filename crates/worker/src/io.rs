@@ -1,0 +1,182 @@
+//! The native thread that reads the links. It never touches the GIL, so a busy application cannot stop it.
+//!
+//! Invariant: it alone reads the sockets. It ends the process when every edge has gone, and stops the pool when every
+//! edge has said Drain (or has gone) and nothing is in flight.
+
+use std::{
+    io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use link::{Frame, Inbound, Kind, Malformed, flags};
+use rustix::{
+    buffer::spare_capacity,
+    event::{EventfdFlags, epoll, eventfd},
+    fs::Timespec,
+    io::Errno,
+    net::{RecvFlags, recv},
+};
+
+use crate::{exchange::Exchange, pool::Leave, request::Job, serve::Worker, wire::Wire};
+
+/// How much one read takes: a batch of requests, or a window of bodies.
+const ROOM: usize = 64 * 1024;
+
+/// How often the pool is looked after while it needs it.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Wakes the I/O thread.
+#[derive(Debug)]
+pub(crate) struct Bell(OwnedFd);
+
+/// What the I/O thread waits on; the links are added with [`watch`].
+pub(crate) fn poll() -> io::Result<(Arc<OwnedFd>, Bell)> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    epoll::add(&poll, &bell, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN)?;
+    Ok((Arc::new(poll), Bell(bell)))
+}
+
+impl Bell {
+    /// Wakes the I/O thread.
+    pub(crate) fn ring(&self) {
+        // It cannot fail short of 2^64 rings that nobody heard.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    fn silence(&self) {
+        // Nothing to read means that it has not rung.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+/// One link as the I/O thread sees it.
+struct Source {
+    wire: Arc<Wire>,
+    inbound: Inbound,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Draining,
+    Gone,
+}
+
+/// Reads the links until the worker has been drained.
+pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
+    let mut sources: Vec<_> = worker
+        .wires
+        .iter()
+        .map(|wire| Source { wire: Arc::clone(wire), inbound: Inbound::default(), stage: Stage::Open })
+        .collect();
+    for source in &sources {
+        let key = epoll::EventData::new_u64(source.wire.index as u64);
+        if epoll::add(poll, &source.wire.socket, key, epoll::EventFlags::IN).is_err() {
+            return;
+        }
+    }
+    let mut jobs = Vec::new();
+    let mut ticked = Instant::now();
+    loop {
+        wait(worker, poll, &mut sources, &mut jobs, &mut ticked);
+        if !jobs.is_empty() {
+            let call = worker.pool.push(&mut jobs);
+            worker.obey(call);
+        }
+        let open = sources.iter().filter(|source| source.stage == Stage::Open).count();
+        if sources.iter().all(|source| source.stage == Stage::Gone) {
+            crate::zygote::leave_now();
+        }
+        if open == 0 && worker.pool.drain() && worker.wires.iter().all(|wire| wire.is_flushed()) {
+            return;
+        }
+    }
+}
+
+/// Waits for events once and reads what has come.
+fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut Vec<Job>, ticked: &mut Instant) {
+    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
+    let tick = worker.pool.needs_tick().then_some(&tick);
+    let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
+    // It fails only when a signal interrupts it.
+    let Ok((events, _)) = epoll::wait(poll, &mut events, tick) else { return };
+    if tick.is_some() && TICK <= ticked.elapsed() {
+        *ticked = Instant::now();
+        let (leave, call) = worker.pool.tick();
+        if let Leave::All(exchanges) = leave {
+            worker.send(&exchanges);
+        }
+        worker.obey(call);
+    }
+    for event in events {
+        let Some(source) = usize::try_from(event.data.u64()).ok().and_then(|key| sources.get_mut(key)) else {
+            worker.bell.silence();
+            continue;
+        };
+        let happened = event.flags;
+        if happened.contains(epoll::EventFlags::OUT) {
+            source.wire.resume();
+        }
+        if happened.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
+            && source.read(jobs).is_err()
+        {
+            source.stage = Stage::Gone;
+            source.wire.lose();
+            // A socket that is not watched cannot be removed twice: each link is lost once.
+            let _ = epoll::delete(poll, &source.wire.socket);
+        }
+    }
+}
+
+/// The edge has gone, or does not keep to the protocol.
+struct Gone;
+
+impl From<Malformed> for Gone {
+    fn from(_: Malformed) -> Self {
+        Self
+    }
+}
+
+impl Source {
+    fn read(&mut self, jobs: &mut Vec<Job>) -> Result<(), Gone> {
+        let spare = self.inbound.spare(ROOM);
+        match recv(&self.wire.socket, spare_capacity(spare), RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(Gone),
+            Ok(_) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(_) => return Err(Gone),
+        }
+        while let Some(frame) = self.inbound.next_frame()? {
+            if frame.kind == Kind::Drain {
+                self.stage = Stage::Draining;
+            } else if let Some(job) = dispatch(&self.wire, &frame)? {
+                jobs.push(job);
+            }
+        }
+        self.inbound.shrink(4 * ROOM);
+        Ok(())
+    }
+}
+
+/// Gives a frame to its exchange. Frames of exchanges that have ended are late, not wrong.
+fn dispatch(wire: &Arc<Wire>, frame: &Frame<'_>) -> Result<Option<Job>, Gone> {
+    if frame.kind == Kind::Request {
+        let exchange = Arc::new(Exchange::new(wire, frame.id));
+        wire.open_exchange(&exchange);
+        return Ok(Some(Job { exchange, flags: frame.flags, listener: frame.aux, payload: frame.payload.to_vec() }));
+    }
+    let Some(exchange) = wire.exchange(frame.id) else { return Ok(None) };
+    match frame.kind {
+        Kind::Body => exchange.body(frame.payload, frame.flags & flags::LAST != 0),
+        Kind::BodyAborted => exchange.abort_body(),
+        Kind::Credit => exchange.credit(frame.amount()?),
+        Kind::Cancel => exchange.cancel(),
+        _ => return Err(Gone),
+    }
+    Ok(None)
+}

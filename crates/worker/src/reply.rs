@@ -1,0 +1,185 @@
+//! The frames of one response, from its head to the end of the work.
+//!
+//! | stage     | left by                          | frame                                    |
+//! |-----------|----------------------------------|------------------------------------------|
+//! | Unsent    | first bytes, or the end          | Response (LAST when nothing follows)      |
+//! | Streaming | the last byte, or the end        | ResponseBody … LAST                       |
+//! | both      | an exception, too few bytes      | ResponseAborted                           |
+//! | Ended     | [`Reply::done`]                  | DONE on the last frame, or Done           |
+//!
+//! Invariant: at most Content-Length bytes of body, never more than the credit, and no body where there must be none.
+
+use std::sync::Arc;
+
+use link::{Abort, Kind, ResponseHead, flags, write_frame, write_response};
+use pyo3::Python;
+
+use crate::{
+    exchange::{Cancelled, Exchange},
+    wire::Position,
+};
+
+/// What the application has declared by `start_response`, checked.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) reason: Vec<u8>,
+    /// Lines `Name: value` CRLF.
+    pub(crate) fields: Vec<u8>,
+    pub(crate) length: Option<u64>,
+    /// HAS_DATE and HAS_SERVER.
+    pub(crate) flags: u8,
+}
+
+/// One response.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    exchange: Arc<Exchange>,
+    to_head: bool,
+    head: Option<Head>,
+    stage: Stage,
+    sent: u64,
+    last: Position,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Unsent,
+    Streaming,
+    Ended,
+}
+
+/// Whether more of the body may come after these bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum More {
+    Follows,
+    Nothing,
+}
+
+/// Why nothing can be sent.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Nobody wants it any more.
+    Cancelled,
+    /// The application has not called `start_response`.
+    NoHead,
+}
+
+impl Reply {
+    /// The response of `exchange`, to a HEAD request or another.
+    pub(crate) fn new(exchange: &Arc<Exchange>, request_flags: u8) -> Self {
+        Self {
+            exchange: Arc::clone(exchange),
+            to_head: request_flags & flags::HEAD != 0,
+            head: None,
+            stage: Stage::Unsent,
+            sent: 0,
+            last: Position::default(),
+        }
+    }
+
+    /// The head, unless there is none yet.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// Whether the head has been sent, so that it cannot be replaced.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.stage != Stage::Unsent
+    }
+
+    /// Sets the head, or replaces one that has not been sent.
+    pub(crate) fn set_head(&mut self, head: Head) {
+        self.head = Some(head);
+    }
+
+    /// Sends a piece of the body. PEP 3333: the head leaves with the first bytes that are not empty, and each piece
+    /// has left before the application is asked for the next.
+    pub(crate) fn write(&mut self, py: Python<'_>, data: &[u8], more: More) -> Result<(), Stop> {
+        if self.stage == Stage::Ended || (data.is_empty() && more == More::Follows) {
+            return Ok(());
+        }
+        let Some(head) = &mut self.head else { return Err(Stop::NoHead) };
+        let bodiless = self.to_head || matches!(head.status, 204 | 304);
+        if more == More::Nothing && self.stage == Stage::Unsent && head.length.is_none() && head.status != 304 {
+            // An empty answer to HEAD says nothing about the length of the same answer to GET.
+            head.length = Some(data.len() as u64).filter(|length| *length != 0 || !self.to_head);
+        }
+        if head.status == 204 {
+            // RFC 9110 §8.6: no Content-Length in a response without content by its nature.
+            head.length = None;
+        }
+        let left = head.length.map_or(u64::MAX, |length| length - self.sent);
+        let data = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let data = if bodiless { &[] } else { data };
+        let reached = head.length == Some(self.sent + data.len() as u64);
+        if more == More::Nothing && !bodiless && head.length.is_some() && !reached {
+            // Not even the head is sent, if it can be helped: then the client gets a clear error.
+            self.abort(Abort::Incomplete);
+            return Ok(());
+        }
+        let more = if bodiless || reached { More::Nothing } else { more };
+        self.send(py, data, more)?;
+        if more == More::Follows {
+            self.exchange.wire.flush();
+        }
+        Ok(())
+    }
+
+    /// The response cannot be completed.
+    pub(crate) fn abort(&mut self, reason: Abort) {
+        if self.stage != Stage::Ended {
+            self.stage = Stage::Ended;
+            let exchange = &self.exchange;
+            self.last = exchange.wire.append_frame(Kind::ResponseAborted, 0, reason as u16, exchange.id, &[]);
+        }
+    }
+
+    /// The work has ended.
+    pub(crate) fn done(mut self) {
+        self.abort(Abort::Incomplete);
+        self.exchange.wire.append_done(self.exchange.id, self.last);
+    }
+
+    /// Sends all of `data` in as many frames as the credit demands.
+    fn send(&mut self, py: Python<'_>, mut data: &[u8], more: More) -> Result<(), Stop> {
+        loop {
+            let mut taken = 0;
+            if !data.is_empty() {
+                taken = self.exchange.take_credit(data.len()).map_err(|Cancelled| Stop::Cancelled)?;
+                if taken == 0 {
+                    self.exchange.wire.flush();
+                    py.detach(|| self.exchange.wait_for_credit());
+                    continue;
+                }
+            }
+            let (piece, rest) = data.split_at(taken);
+            data = rest;
+            let ends = rest.is_empty() && more == More::Nothing;
+            self.frame(piece, if ends { flags::LAST } else { 0 });
+            if ends {
+                self.stage = Stage::Ended;
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn frame(&mut self, body: &[u8], frame_flags: u8) {
+        let id = self.exchange.id;
+        let head = self.head.as_ref().expect("checked by write");
+        let unsent = self.stage == Stage::Unsent;
+        self.last = self.exchange.wire.append(|out| {
+            if unsent {
+                let (content_length, reason, fields) = (head.length, &head.reason[..], &head.fields[..]);
+                let response = ResponseHead { content_length, reason, fields, body };
+                write_response(out, id, head.status, head.flags | frame_flags, &response);
+            } else {
+                write_frame(out, Kind::ResponseBody, frame_flags, 0, id, body);
+            }
+        });
+        self.sent += body.len() as u64;
+        self.stage = Stage::Streaming;
+    }
+}

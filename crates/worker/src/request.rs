@@ -1,0 +1,127 @@
+//! One request of the application: from winning it in the ledger to Done.
+//!
+//! Invariant: whatever the application does, the response ends, its iterable's `close` is called exactly once, Done is
+//! sent, and the thread lives on. The request's exceptions end here, `SystemExit` and our own panics included.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use link::{Abort, Malformed, RequestHead, flags};
+use pyo3::{
+    exceptions::{PyRuntimeError, PyTypeError},
+    prelude::*,
+    types::{PyBytes, PyList, PyTuple},
+};
+
+use crate::{
+    exchange::Exchange,
+    input::Input,
+    pool::{BATCH, Ticket},
+    reply::{More, Reply},
+    serve::Worker,
+    start_response::{Desk, Voice},
+};
+
+/// A request that has come and has not been taken yet.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) flags: u8,
+    pub(crate) listener: u16,
+    /// The frame's payload, see [`RequestHead`].
+    pub(crate) payload: Vec<u8>,
+}
+
+/// Runs a request that has been won.
+pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) {
+    let exchange = Arc::clone(&job.exchange);
+    let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, ticket, desk)));
+    let error = match ran {
+        Ok(result) => result.err(),
+        Err(_) => Some(PyRuntimeError::new_err("Tierce's worker has panicked in this request")),
+    };
+    let reply = desk.close(py);
+    let cancelled = exchange.is_cancelled();
+    if let Some(error) = &error
+        && !cancelled
+    {
+        error.display(py);
+    }
+    let mut reply = reply.unwrap_or_else(|| Reply::new(&exchange, 0));
+    if cancelled {
+        reply.abort(Abort::Cancelled);
+    } else if error.is_some() {
+        reply.abort(Abort::AppException);
+    }
+    reply.done();
+    exchange.wire.close_exchange(exchange.id);
+    // A body that the application has left, and perhaps a thread of its own still reads.
+    exchange.cancel();
+}
+
+fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) -> PyResult<()> {
+    let (voice, start_response) = desk.open(py, Reply::new(&job.exchange, job.flags))?;
+    let environ = {
+        let head = RequestHead::read(&job.payload)
+            .map_err(|Malformed(what)| PyRuntimeError::new_err(format!("the edge sent nonsense: {what}")))?;
+        let input = if head.body.is_empty() && job.flags & flags::BODY_FOLLOWS == 0 {
+            worker.empty.bind(py).clone()
+        } else {
+            Bound::new(py, Input::new(&job.exchange, job.flags, head.body))?
+        };
+        worker.environs.make(py, job.listener, job.flags, &head, input.into_any())?
+    };
+    drop(job.payload);
+    let iterable = worker.app.bind(py).call1((environ, start_response))?;
+    let responded = respond(py, &iterable, voice.get(), &job.exchange);
+    let closed = close(&iterable, || {
+        if BATCH < ticket.since.elapsed() {
+            // Nothing says that `close` is quick, and this answer is late as it is.
+            job.exchange.wire.flush();
+        }
+    });
+    responded.and(closed)
+}
+
+/// Sends what the application has returned.
+fn respond(py: Python<'_>, iterable: &Bound<'_, PyAny>, voice: &Voice, exchange: &Exchange) -> PyResult<()> {
+    let write = |chunk: &Bound<'_, PyAny>, more| {
+        let bytes = chunk.cast::<PyBytes>().map_err(|_| not_bytes(chunk))?;
+        voice.with_reply(|reply| Ok(reply.write(py, bytes.as_bytes(), more)?))
+    };
+    let only = match (iterable.cast_exact::<PyList>(), iterable.cast_exact::<PyTuple>()) {
+        (Ok(list), _) if list.len() == 1 => Some(list.get_item(0)?),
+        (_, Ok(tuple)) if tuple.len() == 1 => Some(tuple.get_item(0)?),
+        _ => None,
+    };
+    if let Some(only) = only {
+        return write(&only, More::Nothing);
+    }
+    for chunk in iterable.try_iter()? {
+        write(&chunk?, More::Follows)?;
+        if exchange.is_cancelled() {
+            return Ok(());
+        }
+    }
+    voice.with_reply(|reply| Ok(reply.write(py, &[], More::Nothing)?))
+}
+
+/// PEP 3333: `close` of the iterable, if it has one, on every path.
+fn close(iterable: &Bound<'_, PyAny>, before: impl FnOnce()) -> PyResult<()> {
+    if iterable.is_exact_instance_of::<PyList>() || iterable.is_exact_instance_of::<PyTuple>() {
+        return Ok(());
+    }
+    match iterable.getattr_opt(pyo3::intern!(iterable.py(), "close"))? {
+        Some(close) => {
+            before();
+            close.call0().map(drop)
+        }
+        None => Ok(()),
+    }
+}
+
+fn not_bytes(chunk: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!("the body must be made of bytes, not {}", chunk.get_type()))
+}

@@ -1,0 +1,126 @@
+//! A worker: what its threads share, and its life from its descriptors to its end.
+//!
+//! Invariant: `serve` returns only when every request has ended, every answer has left and no thread of ours runs
+//! Python any more, so that Python can exit as it would without us.
+
+use std::{
+    os::fd::{FromRawFd, OwnedFd, RawFd},
+    sync::Arc,
+    thread::{Builder, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use link::{ExchangeId, Kind};
+use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
+use sys::SharedWords;
+
+use crate::{
+    environ::Environs,
+    exchange::Exchange,
+    input::Input,
+    io::{self, Bell},
+    pace::Pace,
+    pool::{Call, Pool},
+    runner,
+    wire::Wire,
+};
+
+/// How long idle threads may take to leave Python at the end; they wait for nothing but the GIL.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// What all threads of a worker share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) wires: Vec<Arc<Wire>>,
+    pub(crate) pool: Pool,
+    pub(crate) bell: Bell,
+    pub(crate) pace: Pace,
+    pub(crate) environs: Environs,
+    pub(crate) app: Py<PyAny>,
+    /// The body of every request that has none.
+    pub(crate) empty: Py<Input>,
+}
+
+/// A worker that answers requests.
+#[pyclass(frozen)]
+#[derive(Debug)]
+pub(crate) struct Serving {
+    worker: Arc<Worker>,
+    reader: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on.
+#[pyfunction]
+pub(crate) fn serve(
+    py: Python<'_>,
+    app: Py<PyAny>,
+    links: Vec<(RawFd, RawFd)>,
+    threads: usize,
+    templates: Vec<Py<PyDict>>,
+) -> PyResult<Serving> {
+    let (poll, bell) = io::poll()?;
+    let mut wires = Vec::new();
+    for (index, (socket, ledger)) in links.into_iter().enumerate() {
+        // SAFETY: boot.py received both from the supervisor a moment ago and does not use them again.
+        let (socket, ledger) = unsafe { (OwnedFd::from_raw_fd(socket), OwnedFd::from_raw_fd(ledger)) };
+        wires.push(Arc::new(Wire::new(index, socket, SharedWords::from_fd(ledger)?, Arc::clone(&poll))));
+    }
+    let environs = Environs::new(py, templates)?;
+    let empty = Py::new(py, Input::empty())?;
+    let worker = Arc::new(Worker { wires, pool: Pool::new(threads), bell, pace: Pace::new(py)?, environs, app, empty });
+    let call = worker.pool.open();
+    worker.obey(call);
+    if worker.pool.threads() == 0 {
+        return Err(PyRuntimeError::new_err("cannot start a thread"));
+    }
+    let shared = Arc::clone(&worker);
+    let reader = Builder::new().name("tierce-io".into()).spawn(move || io::run(&shared, &poll))?;
+    Ok(Serving { worker, reader: Some(reader).into() })
+}
+
+#[pymethods]
+impl Serving {
+    /// Returns when the worker has been drained.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(reader) = self.reader.lock().ok().and_then(|mut reader| reader.take()) else { return Ok(()) };
+        let ended = py.detach(|| {
+            let ended = reader.join();
+            self.worker.end_threads();
+            ended
+        });
+        ended.map_err(|_| PyRuntimeError::new_err("the thread that reads the links has panicked"))
+    }
+}
+
+impl Worker {
+    /// Calls whom the pool wants to be called.
+    pub(crate) fn obey(self: &Arc<Self>, call: Call) {
+        match call {
+            Call::Nobody => {}
+            Call::Wake(seat) => seat.wake(),
+            Call::Spawn => runner::spawn(self),
+        }
+    }
+
+    /// Tells the edges that these have started, and sends whatever waits.
+    pub(crate) fn send(&self, started: &[Arc<Exchange>]) {
+        for wire in &self.wires {
+            let ours = started.iter().filter(|exchange| exchange.wire.index == wire.index);
+            let ids: Vec<u8> = ours.flat_map(|exchange| exchange.id.0.to_le_bytes()).collect();
+            if !ids.is_empty() {
+                wire.append_frame(Kind::Started, 0, 0, ExchangeId(0), &ids);
+            }
+            wire.flush();
+        }
+    }
+
+    fn end_threads(self: &Arc<Self>) {
+        for call in self.pool.stop() {
+            self.obey(call);
+        }
+        let until = Instant::now() + PARTING;
+        while 0 < self.pool.threads() && Instant::now() < until {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}

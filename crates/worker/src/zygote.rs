@@ -1,0 +1,48 @@
+//! What boot.py needs of the system, and the way into it.
+//!
+//! Invariant: nothing here starts a thread before a worker serves, so that the zygote can be forked.
+
+use std::{ffi::CString, os::fd::IntoRawFd};
+
+use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
+
+use crate::{file_wrapper::FileWrapper, serve};
+
+/// The part of the start that is clearer in Python.
+const BOOT: &str = include_str!("boot.py");
+
+/// Imports the application as `settings` (JSON) says, and becomes its zygote. Returns when this process is to exit:
+/// in the zygote at the supervisor's word, in a worker when it has been drained.
+#[pyfunction]
+pub(crate) fn main(py: Python<'_>, settings: &str) -> PyResult<()> {
+    let native = PyDict::new(py);
+    native.set_item("open_pidfd", wrap_pyfunction!(open_pidfd, py)?)?;
+    native.set_item("die_with_parent", wrap_pyfunction!(die_with_parent, py)?)?;
+    native.set_item("serve", wrap_pyfunction!(serve::serve, py)?)?;
+    native.set_item("FileWrapper", py.get_type::<FileWrapper>())?;
+    let code = CString::new(BOOT).expect("boot.py holds no zero byte");
+    let boot = PyModule::from_code(py, &code, c"<tierce>", c"tierce_boot")?;
+    boot.getattr("main")?.call1((settings, native))?;
+    Ok(())
+}
+
+/// A descriptor that becomes readable when the child `pid` has ended.
+#[pyfunction]
+fn open_pidfd(pid: i32) -> PyResult<i32> {
+    let pid = Pid::from_raw(pid).ok_or_else(|| PyValueError::new_err("not a process"))?;
+    Ok(pidfd_open(pid, PidfdFlags::empty()).map_err(std::io::Error::from)?.into_raw_fd())
+}
+
+/// Has the kernel kill this process when its parent ends.
+#[pyfunction]
+fn die_with_parent() -> PyResult<()> {
+    Ok(set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?)
+}
+
+/// Ends the process without a word: every edge has gone, nobody is left to answer to.
+pub(crate) fn leave_now() -> ! {
+    // SAFETY: takes no pointers and returns to nobody; destructors and atexit handlers are left out on purpose,
+    // because they might wait for the GIL.
+    unsafe { libc::_exit(0) }
+}
