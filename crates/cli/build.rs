@@ -13,7 +13,8 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let embedded = out.join("tierce_worker.so");
-    let checking = env::var_os("RUSTC_WORKSPACE_WRAPPER").is_some_and(|wrapper| wrapper.to_string_lossy().contains("clippy"));
+    let checking =
+        env::var_os("RUSTC_WORKSPACE_WRAPPER").is_some_and(|wrapper| wrapper.to_string_lossy().contains("clippy"));
     if checking {
         fs::write(&embedded, b"").expect("the output directory is writable");
         return;
@@ -30,8 +31,12 @@ fn main() {
     // What this build was given is not meant for the other.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
-        let ours = ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| text.starts_with(start));
-        if ours || matches!(&*text, "CARGO_ENCODED_RUSTFLAGS" | "RUSTC_WORKSPACE_WRAPPER" | "TARGET" | "CARGO_TARGET_DIR") {
+        let ours = ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|start| text.starts_with(start));
+        if ours
+            || matches!(&*text, "CARGO_ENCODED_RUSTFLAGS" | "RUSTC_WORKSPACE_WRAPPER" | "TARGET" | "CARGO_TARGET_DIR")
+        {
             cargo.env_remove(&name);
         }
     }

@@ -50,7 +50,8 @@ pub(crate) fn check(args: &Args) -> Exit {
 fn try_check(args: &Args) -> Result<String, Exit> {
     let config = Arc::new(project::load_or_say(args, &Overrides::default())?);
     let interpreter = interpreter(args, &config)?;
-    let machine = |error: std::io::Error| fail(&Explanation::new("cannot check").cause(error.to_string()), Exit::FAILED);
+    let machine =
+        |error: std::io::Error| fail(&Explanation::new("cannot check").cause(error.to_string()), Exit::FAILED);
     let place = Place::of(&config.project, &project::environment());
     place.prepare().map_err(|error| fail(&Explanation::new(error.to_string()), Exit::FAILED))?;
     // What the application prints while it is imported is of interest here, and no part of the log.
@@ -66,5 +67,7 @@ fn try_check(args: &Args) -> Result<String, Exit> {
     sink.close();
     // Nobody reads it again.
     let _ = std::fs::remove_dir_all(directory);
-    checked.map(|()| format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app))
+    checked.map(|()| {
+        format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app)
+    })
 }

@@ -29,7 +29,8 @@ pub(crate) fn start(args: &Args) -> Exit {
     }
     command.args(words).env(VARIABLE, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     sys::prepare_daemon(&mut command);
-    let spawned = command.spawn().and_then(|mut child| Ok((child.stderr.take().ok_or(std::io::ErrorKind::BrokenPipe)?, child)));
+    let spawned =
+        command.spawn().and_then(|mut child| Ok((child.stderr.take().ok_or(std::io::ErrorKind::BrokenPipe)?, child)));
     let (said, mut child) = match spawned {
         Ok(spawned) => spawned,
         Err(error) => {

@@ -19,7 +19,11 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         Err(exit) => return exit,
     };
     if !place.log().is_dir() && !wanted.follow {
-        say::message(&format!("error: there is no log in {}\n  hint: start it: {} up", place.log().display(), say::program()));
+        say::message(&format!(
+            "error: there is no log in {}\n  hint: start it: {} up",
+            place.log().display(),
+            say::program()
+        ));
         return Exit::NOT_RUNNING;
     }
     let opened = Tail::open(&place.log(), wanted.node.as_deref(), wanted.lines);

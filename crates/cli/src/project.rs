@@ -13,7 +13,8 @@ use crate::{
 
 /// The environment as it is now; what is not UTF-8 cannot be meant for us.
 pub(crate) fn environment() -> Environment {
-    let pairs = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let pairs =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     Environment(pairs.collect::<BTreeMap<_, _>>())
 }
 

@@ -64,12 +64,17 @@ fn table(ps: &Ps) -> String {
 
 fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width =
+        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..count).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().enumerate().map(|(at, cell)| {
             // Names and states to the left, numbers to the right.
-            if at < 2 || at == 10 { format!("{cell:<width$}", width = widths[at]) } else { format!("{cell:>width$}", width = widths[at]) }
+            if at < 2 || at == 10 {
+                format!("{cell:<width$}", width = widths[at])
+            } else {
+                format!("{cell:>width$}", width = widths[at])
+            }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
@@ -95,7 +100,10 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other() {
-        let rows = [vec!["A".to_owned(), "BB".to_owned(), "C".to_owned()], vec!["aaa".to_owned(), "b".to_owned(), "10".to_owned()]];
+        let rows = [
+            vec!["A".to_owned(), "BB".to_owned(), "C".to_owned()],
+            vec!["aaa".to_owned(), "b".to_owned(), "10".to_owned()],
+        ];
         assert_eq!(columns(&rows), "A    BB   C\naaa  b   10");
     }
 

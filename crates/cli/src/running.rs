@@ -37,7 +37,14 @@ enum Reason {
 }
 
 impl Running {
-    pub(crate) fn new(args: &Args, up: &Up, supervisor: Supervisor, edge: Edge, shared: Arc<Shared>, place: Place) -> Rc<Self> {
+    pub(crate) fn new(
+        args: &Args,
+        up: &Up,
+        supervisor: Supervisor,
+        edge: Edge,
+        shared: Arc<Shared>,
+        place: Place,
+    ) -> Rc<Self> {
         let overrides = project::overrides(up);
         let again = project::again(args);
         let reload = Box::new(move || again(&overrides));
@@ -147,7 +154,10 @@ impl Running {
     async fn scale(&self, app: &str, nodes: u32) -> Answer {
         let config = self.supervisor.config();
         if app != config.name {
-            let text = format!("error: there is no service {app:?}\n  hint: this project has {0}: scale {0}={nodes}", config.name);
+            let text = format!(
+                "error: there is no service {app:?}\n  hint: this project has {0}: scale {0}={nodes}",
+                config.name
+            );
             return Answer::Refused { code: Exit::USAGE.0, text };
         }
         let began = Instant::now();
@@ -172,13 +182,18 @@ impl Running {
         let config = match (self.reload)() {
             Ok(config) => Arc::new(config),
             Err(problems) => {
-                return Answer::Refused { code: Exit::CONFIG.0, text: format!("{}\nnothing was changed", problems.to_string().trim_end()) };
+                return Answer::Refused {
+                    code: Exit::CONFIG.0,
+                    text: format!("{}\nnothing was changed", problems.to_string().trim_end()),
+                };
             }
         };
         let before = self.supervisor.config();
         let interpreter = match find_interpreter(&config).await {
             Ok(interpreter) => interpreter,
-            Err(error) => return Answer::Refused { code: Exit::CONFIG.0, text: format!("{error}\nnothing was changed") },
+            Err(error) => {
+                return Answer::Refused { code: Exit::CONFIG.0, text: format!("{error}\nnothing was changed") };
+            }
         };
         let nodes = if before.nodes == config.nodes { self.supervisor.node_count() } else { config.nodes };
         if let Err(error) = self.supervisor.reload(Arc::clone(&config), interpreter.path, nodes).await {
@@ -200,7 +215,8 @@ impl Running {
 async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, String> {
     let config = Arc::clone(config);
     let found = tokio::task::spawn_blocking(move || {
-        supervise::find_or_make(&config, &project::environment(), &mut |_| ()).map_err(|error: PrepareError| error.to_string())
+        supervise::find_or_make(&config, &project::environment(), &mut |_| ())
+            .map_err(|error: PrepareError| error.to_string())
     });
     found.await.unwrap_or_else(|error| Err(error.to_string()))
 }

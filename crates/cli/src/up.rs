@@ -71,7 +71,8 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     if let Some(wanted) = scale {
         record(&place, Recorded::new(wanted, config.nodes));
     } else if recorded.is_some() && nodes != config.nodes {
-        Steps::new(args).show(Step::Note { what: format!("{nodes} nodes, as scaled before (tierce.toml says {})", config.nodes) });
+        Steps::new(args)
+            .show(Step::Note { what: format!("{nodes} nodes, as scaled before (tierce.toml says {})", config.nodes) });
     }
     Ok(Prepared { config, nodes, place, interpreter, bound, began, _lock: lock })
 }
@@ -81,7 +82,10 @@ fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
     match name_and_number(text) {
         Ok((name, nodes)) if name == config.name => Ok(Some(nodes)),
         Ok((name, _)) => {
-            say::message(&format!("error: there is no service {name:?}\n  hint: this project has {0}: --scale {0}=5", config.name));
+            say::message(&format!(
+                "error: there is no service {name:?}\n  hint: this project has {0}: --scale {0}=5",
+                config.name
+            ));
             Err(Exit::USAGE)
         }
         Err(text) => {
@@ -115,8 +119,13 @@ fn cannot_lock(error: &LockError, place: &Place) -> Exit {
             Exit::FAILED,
         ),
         LockError::Unusable { error: cause, .. } => {
-            let exit = if cause.kind() == std::io::ErrorKind::PermissionDenied { Exit::NO_PERMISSION } else { Exit::FAILED };
-            fail(&Explanation::new(error.to_string()).hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"), exit)
+            let exit =
+                if cause.kind() == std::io::ErrorKind::PermissionDenied { Exit::NO_PERMISSION } else { Exit::FAILED };
+            fail(
+                &Explanation::new(error.to_string())
+                    .hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
+                exit,
+            )
         }
     }
 }
@@ -128,7 +137,8 @@ fn cannot_bind(error: &BindError) -> Exit {
             fail(&explanation.hint("stop the other process, or choose another address: -b :8081"), Exit::FAILED)
         }
         BindError::NoPermission { .. } => fail(
-            &explanation.hint("ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE"),
+            &explanation
+                .hint("ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE"),
             Exit::NO_PERMISSION,
         ),
         BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
@@ -210,7 +220,9 @@ impl Prepared {
         let output = if detach::is_detached() { Output::FileOnly } else { Output::Stdout };
         let sink = match LogSink::start(self.place.log(), output, line_format(&self.config)) {
             Ok(sink) => sink,
-            Err(error) => return fail(&Explanation::new("cannot start the log").cause(error.to_string()), Exit::FAILED),
+            Err(error) => {
+                return fail(&Explanation::new("cannot start the log").cause(error.to_string()), Exit::FAILED);
+            }
         };
         let local = LocalSet::new();
         let exit = local.block_on(&runtime, self.serve(args, up, &sink));
@@ -224,7 +236,9 @@ impl Prepared {
         let descriptors = sys::raise_open_files();
         let mut signals = match Signals::new() {
             Ok(signals) => signals,
-            Err(error) => return fail(&Explanation::new("cannot listen for signals").cause(error.to_string()), Exit::FAILED),
+            Err(error) => {
+                return fail(&Explanation::new("cannot listen for signals").cause(error.to_string()), Exit::FAILED);
+            }
         };
         let config = Arc::new(self.config);
         let (parts, table) = match parts(&config, &self.interpreter, &self.place, sink, listener_names(&self.bound)) {
@@ -241,7 +255,8 @@ impl Prepared {
             Err(error) => return cannot_start(&error),
         };
         let addresses = self.bound.addresses().to_vec();
-        let edge = match proxy::serve(self.bound, Settings::new(&config, reader()), &shared, &table, sink, descriptors) {
+        let edge = match proxy::serve(self.bound, Settings::new(&config, reader()), &shared, &table, sink, descriptors)
+        {
             Ok(edge) => edge,
             Err(error) => return fail(&Explanation::new(error.to_string()), Exit::FAILED),
         };
@@ -274,7 +289,9 @@ fn listener_names(bound: &Bound) -> Vec<ListenerName> {
         Address::Tcp { host, port } => {
             ListenerName { name: host.clone(), port: port.to_string(), scheme: "http".to_owned() }
         }
-        Address::Unix(_) => ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() },
+        Address::Unix(_) => {
+            ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
+        }
     };
     bound.addresses().iter().map(name).collect()
 }

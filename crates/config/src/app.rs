@@ -16,14 +16,19 @@ pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
         Some(path) => path.trim_start_matches("./").replace('/', "."),
         None => module.to_owned(),
     };
-    let is_name = |name: &str| crate::env_file::is_name(name) || (!name.is_ascii() && !name.contains(char::is_whitespace));
+    let is_name =
+        |name: &str| crate::env_file::is_name(name) || (!name.is_ascii() && !name.contains(char::is_whitespace));
     if !module.split('.').all(is_name) {
         return Err((format!("{text:?} does not name a module"), hint()));
     }
     let callable = if callable.is_empty() { "app" } else { callable };
     let name = callable.strip_suffix("()").unwrap_or(callable);
     if !name.split('.').all(is_name) {
-        let hint = if name.contains('(') { Some("a factory is called without arguments: module:create_app()".to_owned()) } else { hint() };
+        let hint = if name.contains('(') {
+            Some("a factory is called without arguments: module:create_app()".to_owned())
+        } else {
+            hint()
+        };
         return Err((format!("{callable:?} in {text:?} is not the name of a callable"), hint));
     }
     Ok(AppRef { module, callable: callable.to_owned(), found_in: None })

@@ -84,7 +84,11 @@ mod tests {
             ("A=\"b\" c", Err(())),
         ] {
             let got = entry(line).map_err(|_| ());
-            assert_eq!(got.as_ref().map(|e| e.as_ref().map(|(n, v)| (*n, v.as_str()))), expected.as_ref().map(|e| *e), "{line}");
+            assert_eq!(
+                got.as_ref().map(|e| e.as_ref().map(|(n, v)| (*n, v.as_str()))),
+                expected.as_ref().map(|e| *e),
+                "{line}"
+            );
         }
     }
 }

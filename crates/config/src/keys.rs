@@ -12,31 +12,85 @@ pub(crate) struct Key {
     about: &'static str,
 }
 
-const fn key(path: &'static str, takes: &'static str, default: &'static str, flag: &'static str, about: &'static str) -> Key {
+const fn key(
+    path: &'static str,
+    takes: &'static str,
+    default: &'static str,
+    flag: &'static str,
+    about: &'static str,
+) -> Key {
     Key { path, takes, default, flag, about }
 }
 
 pub(crate) const KEYS: &[Key] = &[
-    key("app", "`\"module:callable\"`", "found in app.py, wsgi.py, asgi.py, main.py or manage.py", "`APP`", "What to run. `create_app()` calls a factory."),
-    key("name", "text", "`\"web\"`", "", "The service's name: nodes are `web.1`, `web.2`, …; lower-case letters, digits and `-`."),
-    key("nodes", "number, 0 to 1000", "1", "`--scale NAME=N`", "How many nodes. With 0, requests are held until there are some."),
+    key(
+        "app",
+        "`\"module:callable\"`",
+        "found in app.py, wsgi.py, asgi.py, main.py or manage.py",
+        "`APP`",
+        "What to run. `create_app()` calls a factory.",
+    ),
+    key(
+        "name",
+        "text",
+        "`\"web\"`",
+        "",
+        "The service's name: nodes are `web.1`, `web.2`, …; lower-case letters, digits and `-`.",
+    ),
+    key(
+        "nodes",
+        "number, 0 to 1000",
+        "1",
+        "`--scale NAME=N`",
+        "How many nodes. With 0, requests are held until there are some.",
+    ),
     key("workers", "number, 1 to 1024", "one per core", "`-w`, `--workers`", "Processes in each node."),
-    key("threads", "number, 1 to 4096", "256", "`--threads`", "The most requests in flight in one worker. How many there really are adapts by itself."),
+    key(
+        "threads",
+        "number, 1 to 4096",
+        "256",
+        "`--threads`",
+        "The most requests in flight in one worker. How many there really are adapts by itself.",
+    ),
     key("cores", "number, 1 to 256", "one per core", "", "Threads of the edge."),
-    key("listen", "list of addresses", "`[\"http://localhost:8080\"]`", "`-b`, `--bind`", "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`."),
-    key("python", "path", "searched for", "`--python`", "The interpreter. Otherwise `$VIRTUAL_ENV`, `.venv`, `.tierce/venv`, which is made when there are requirements, and `python3` are tried."),
+    key(
+        "listen",
+        "list of addresses",
+        "`[\"http://localhost:8080\"]`",
+        "`-b`, `--bind`",
+        "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`.",
+    ),
+    key(
+        "python",
+        "path",
+        "searched for",
+        "`--python`",
+        "The interpreter. Otherwise `$VIRTUAL_ENV`, `.venv`, `.tierce/venv`, which is made when there are requirements, and `python3` are tried.",
+    ),
     key("pythonpath", "list of paths", "none", "", "Directories for `sys.path`, behind the project's own."),
     key("env", "table of texts", "none", "", "Variables for the application."),
     key("env_file", "path", "none", "", "A file of `KEY=VALUE` lines for the application's environment; `env` wins."),
     key("user", "text", "the one who starts Tierce", "", "The user as whom the application runs."),
     key("expose", "true or false", "false", "", "Whether responses carry `X-Served-By: web.2/1234`."),
     key("limits.body", "size", "`\"10MB\"`", "", "The longest request body; beyond: 413."),
-    key("limits.time", "duration", "`\"30s\"`", "`-t`, `--timeout`", "From handing a request to a worker to the head of its response; beyond: 504."),
+    key(
+        "limits.time",
+        "duration",
+        "`\"30s\"`",
+        "`-t`, `--timeout`",
+        "From handing a request to a worker to the head of its response; beyond: 504.",
+    ),
     key("limits.queue", "duration", "`\"30s\"`", "", "The longest wait for a free slot; beyond: 503."),
     key("limits.queue_length", "number, 1 to 1000000", "10000", "", "How many requests may wait; beyond: 503."),
     key("limits.start", "duration", "`\"60s\"`", "", "How long a node may take to be ready."),
     key("limits.drain", "duration", "`\"30s\"`", "", "How long requests in flight may take when a node is stopped."),
-    key("log.access", "`\"auto\"`, `\"text\"`, `\"json\"` or `\"off\"`", "`\"auto\"`", "`--access-log`", "The access log; `auto` is text on a terminal and JSON otherwise."),
+    key(
+        "log.access",
+        "`\"auto\"`, `\"text\"`, `\"json\"` or `\"off\"`",
+        "`\"auto\"`",
+        "`--access-log`",
+        "The access log; `auto` is text on a terminal and JSON otherwise.",
+    ),
 ];
 
 /// Tables that hold keys.
@@ -73,7 +127,8 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Keys of the language that this version does not have.
-const LATER: &[&str] = &["static", "health", "route", "upstream", "command", "memory", "requests", "limits.memory", "limits.requests"];
+const LATER: &[&str] =
+    &["static", "health", "route", "upstream", "command", "memory", "requests", "limits.memory", "limits.requests"];
 
 pub(crate) fn is_known(path: &str) -> bool {
     KEYS.iter().any(|key| key.path == path)
@@ -84,13 +139,18 @@ pub(crate) fn suggest(path: &str) -> (Option<&'static str>, Option<String>) {
     if LATER.contains(&path) {
         return (None, Some("this version does not have it".to_owned()));
     }
-    if let Some((_, hint)) = FOREIGN.iter().find(|(foreign, _)| *foreign == path || *foreign == path.replace('_', "-")) {
+    if let Some((_, hint)) = FOREIGN.iter().find(|(foreign, _)| *foreign == path || *foreign == path.replace('_', "-"))
+    {
         return (None, Some((*hint).to_owned()));
     }
     let near = KEYS.iter().map(|key| (key.path, strsim::damerau_levenshtein(path, key.path)));
     let last = path.rsplit('.').next().unwrap_or(path);
-    let inner = KEYS.iter().map(|key| (key.path, strsim::damerau_levenshtein(last, key.path.rsplit('.').next().unwrap_or(""))));
-    let best = near.chain(inner).filter(|(meant, distance)| *distance <= 1 + meant.len() / 4).min_by_key(|(_, distance)| *distance);
+    let inner =
+        KEYS.iter().map(|key| (key.path, strsim::damerau_levenshtein(last, key.path.rsplit('.').next().unwrap_or(""))));
+    let best = near
+        .chain(inner)
+        .filter(|(meant, distance)| *distance <= 1 + meant.len() / 4)
+        .min_by_key(|(_, distance)| *distance);
     (best.map(|(meant, _)| meant), None)
 }
 
@@ -109,7 +169,10 @@ pub fn reference_markdown() -> String {
     );
     for key in KEYS {
         let variable = if key.path == "env" { String::new() } else { format!("`{}`", variable(key.path)) };
-        page.push_str(&format!("| `{}` | {} | {} | {variable} | {} | {} |\n", key.path, key.takes, key.default, key.flag, key.about));
+        page.push_str(&format!(
+            "| `{}` | {} | {} | {variable} | {} | {} |\n",
+            key.path, key.takes, key.default, key.flag, key.about
+        ));
     }
     page
 }

@@ -13,7 +13,11 @@ fn word(text: &str, from: impl Into<String>) -> Given {
 }
 
 /// The value that counts for each key that was given anywhere.
-pub(crate) fn merge(file: BTreeMap<String, Given>, environment: &Environment, flags: &Overrides) -> BTreeMap<String, Given> {
+pub(crate) fn merge(
+    file: BTreeMap<String, Given>,
+    environment: &Environment,
+    flags: &Overrides,
+) -> BTreeMap<String, Given> {
     let mut values = BTreeMap::new();
     if let Some(port) = environment.value("PORT") {
         values.insert("listen".to_owned(), word(&format!("0.0.0.0:{port}"), "PORT"));
@@ -29,9 +33,10 @@ pub(crate) fn merge(file: BTreeMap<String, Given>, environment: &Environment, fl
             values.insert(key.path.to_owned(), word(value, variable));
         }
     }
-    let seconds = flags.timeout.as_ref().map(|text| {
-        if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.clone() }
-    });
+    let seconds = flags
+        .timeout
+        .as_ref()
+        .map(|text| if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.clone() });
     let bind = (!flags.bind.is_empty()).then(|| flags.bind.join(","));
     for (path, value, flag) in [
         ("app", &flags.app, "APP"),

@@ -4,17 +4,17 @@
 //! or imported here, and the environment is passed in, never read.
 #![forbid(unsafe_code)]
 
-mod model; //     the checked configuration
-mod keys; //      every key: what it takes, its names elsewhere, its default
-mod problem; //   what is wrong, where, and what to do
-mod source; //    which project, which file
-mod read; //      a TOML document as values with places
-mod layers; //    flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
-mod values; //    one value of one kind, or a problem
-mod listen; //    addresses
 mod app; //       `module:callable`, given or found
 mod env_file; //  KEY=VALUE lines
-mod load; //      all of it, in order
+mod keys; //      every key: what it takes, its names elsewhere, its default
+mod layers; //    flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
+mod listen; //    addresses
+mod load;
+mod model; //     the checked configuration
+mod problem; //   what is wrong, where, and what to do
+mod read; //      a TOML document as values with places
+mod source; //    which project, which file
+mod values; //    one value of one kind, or a problem //      all of it, in order
 
 pub use keys::reference_markdown;
 pub use load::{load, project};

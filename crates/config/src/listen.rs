@@ -22,7 +22,10 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
         return Ok(Listen::Unix { path });
     }
     if text.starts_with("https://") {
-        return Err((format!("{text:?}: this version does not serve https"), Some("write http:// and put a TLS proxy in front".to_owned())));
+        return Err((
+            format!("{text:?}: this version does not serve https"),
+            Some("write http:// and put a TLS proxy in front".to_owned()),
+        ));
     }
     let address = text.strip_prefix("http://").unwrap_or(text);
     let address = address.strip_suffix('/').unwrap_or(address);
@@ -41,7 +44,8 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
         "" | "*" => "0.0.0.0",
         host => host,
     };
-    let plain = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'%'));
+    let plain =
+        host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'%'));
     if !plain {
         return Err((format!("{host:?} in {text:?} is not a host"), hint()));
     }
@@ -64,7 +68,11 @@ mod tests {
             ("[::1]:80", "http://[::1]:80"),
             ("unix:run/web.sock", "unix:/p/run/web.sock"),
         ] {
-            assert_eq!(parse(text, Path::new("/p")).map(|listen| listen.to_string()).as_deref(), Ok(expected), "{text}");
+            assert_eq!(
+                parse(text, Path::new("/p")).map(|listen| listen.to_string()).as_deref(),
+                Ok(expected),
+                "{text}"
+            );
         }
         for text in ["8080", "a:b", "a:70000", "https://a", "unix:", "http://a/b:80", "a b:80", "::1"] {
             assert!(parse(text, Path::new("/p")).is_err(), "{text}");

@@ -55,12 +55,15 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         expose: if values.flag("expose").unwrap_or(false) { Expose::Shown } else { Expose::Hidden },
         limits: limits(values),
         access_log: values
-            .choice("log.access", &[
-                ("auto", AccessLog::Auto),
-                ("text", AccessLog::Text),
-                ("json", AccessLog::Json),
-                ("off", AccessLog::Off),
-            ])
+            .choice(
+                "log.access",
+                &[
+                    ("auto", AccessLog::Auto),
+                    ("text", AccessLog::Text),
+                    ("json", AccessLog::Json),
+                    ("off", AccessLog::Off),
+                ],
+            )
             .unwrap_or(AccessLog::Auto),
         file: source.file.clone(),
         project,

@@ -85,7 +85,13 @@ impl Reader<'_> {
         Place::new(shown, &self.source.text, span)
     }
 
-    fn keys(&self, prefix: &str, table: &dyn TableLike, values: &mut BTreeMap<String, Given>, problems: &mut Vec<Problem>) {
+    fn keys(
+        &self,
+        prefix: &str,
+        table: &dyn TableLike,
+        values: &mut BTreeMap<String, Given>,
+        problems: &mut Vec<Problem>,
+    ) {
         for (name, item) in table.iter() {
             let path = format!("{prefix}{name}");
             let key_span = table.key(name).and_then(toml_edit::Key::span);

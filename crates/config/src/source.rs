@@ -74,7 +74,8 @@ pub(crate) fn find(locate: &Locate) -> Result<Source, Problems> {
     if let Some(directory) = &directory
         && !directory.is_dir()
     {
-        return Err(one(Problem::new(format!("{} is not a directory", directory.display())).hint("-C takes the project's directory")));
+        return Err(one(Problem::new(format!("{} is not a directory", directory.display()))
+            .hint("-C takes the project's directory")));
     }
     let base = directory.clone().unwrap_or_else(|| locate.current.clone());
     if let Some(file) = &locate.file {
@@ -114,7 +115,8 @@ fn read(file: &Path) -> Result<String, Problems> {
         return Err(one(Problem::new(format!("{} is longer than 4 MiB", file.display()))));
     }
     std::fs::read_to_string(file).map_err(|error| {
-        one(Problem::new(format!("cannot read {}: {error}", file.display())).hint("-c takes the path of a configuration file"))
+        one(Problem::new(format!("cannot read {}: {error}", file.display()))
+            .hint("-c takes the path of a configuration file"))
     })
 }
 

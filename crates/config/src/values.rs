@@ -68,7 +68,9 @@ impl Values {
             None => {
                 let expected = format!("a number from {} to {}", range.start(), range.end());
                 match (&given.raw, number) {
-                    (_, Some(number)) => self.reject(path, &given, format!("expected {expected}, found {number}"), None),
+                    (_, Some(number)) => {
+                        self.reject(path, &given, format!("expected {expected}, found {number}"), None)
+                    }
                     (Raw::Text(text), None) => {
                         let digits = text.trim().parse::<u32>().is_ok();
                         let hint = digits.then(|| format!("write {} without quotes", text.trim()));

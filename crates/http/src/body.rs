@@ -36,10 +36,16 @@ pub struct Decoded {
 enum State {
     Length(u64),
     SizeStart,
-    Size { size: u64, digits: u8 },
+    Size {
+        size: u64,
+        digits: u8,
+    },
     /// White space behind the size, allowed only before `;`.
     SizeSpace(u64),
-    Extension { size: u64, part: Part },
+    Extension {
+        size: u64,
+        part: Part,
+    },
     SizeLf(u64),
     Data(u64),
     DataCr,
@@ -130,7 +136,9 @@ impl BodyDecoder {
             (State::Size { size, .. }, b';') => self.begin_extension(size),
             (State::Size { size, .. }, b' ' | b'\t') => State::SizeSpace(size),
             (State::Size { size, digits }, _) => match hex(byte) {
-                Some(digit) if digits < SIZE_DIGITS_MAX => State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 },
+                Some(digit) if digits < SIZE_DIGITS_MAX => {
+                    State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 }
+                }
                 _ => return refuse(400, "a chunk's size is not a number"),
             },
             (State::SizeSpace(size), b' ' | b'\t') => {
@@ -147,7 +155,9 @@ impl BodyDecoder {
             (State::SizeLf(size), b'\n') => State::Data(size),
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::SizeStart,
-            (State::SizeLf(_) | State::DataCr | State::DataLf, _) => return refuse(400, "a chunk does not end with CRLF"),
+            (State::SizeLf(_) | State::DataCr | State::DataLf, _) => {
+                return refuse(400, "a chunk does not end with CRLF");
+            }
             (State::Trailer(trailer), _) => self.trailer(trailer, byte)?,
             (State::Length(_) | State::Data(_) | State::Done, _) => self.state,
         })
@@ -173,7 +183,9 @@ impl BodyDecoder {
             (Part::Name { empty: false } | Part::Value { empty: false } | Part::AfterQuoted, b'\r') => {
                 return Ok(State::SizeLf(size));
             }
-            (Part::Name { empty: false } | Part::Value { empty: false } | Part::AfterQuoted, b';') => Part::Name { empty: true },
+            (Part::Name { empty: false } | Part::Value { empty: false } | Part::AfterQuoted, b';') => {
+                Part::Name { empty: true }
+            }
             (Part::Name { empty: false }, b'=') => Part::Value { empty: true },
             (Part::Value { empty: true }, b'"') => Part::Quoted,
             (Part::Name { .. }, _) if token => Part::Name { empty: false },

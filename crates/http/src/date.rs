@@ -35,7 +35,9 @@ fn format(second: u64) -> [u8; 29] {
     text[..3].copy_from_slice(&DAYS[weekday..weekday + 3]);
     let month = small(month - 1) * 3;
     text[8..11].copy_from_slice(&MONTHS[month..month + 3]);
-    for (at, number) in [(5, date), (17, time / 3600), (20, time / 60 % 60), (23, time % 60), (12, year / 100), (14, year % 100)] {
+    for (at, number) in
+        [(5, date), (17, time / 3600), (20, time / 60 % 60), (23, time % 60), (12, year / 100), (14, year % 100)]
+    {
         text[at] = b'0' + u8::try_from(number / 10 % 10).expect("a digit");
         text[at + 1] = b'0' + u8::try_from(number % 10).expect("a digit");
     }

@@ -9,7 +9,8 @@ use crate::{
 /// Sorts a field by its name.
 pub(crate) fn kind_of(name: &[u8]) -> FieldKind {
     use FieldKind::{
-        Connection, ContentLength, Expect, Forwarding, HopByHop, Host, Other, Proxy, RequestId, TransferEncoding, Underscore,
+        Connection, ContentLength, Expect, Forwarding, HopByHop, Host, Other, Proxy, RequestId, TransferEncoding,
+        Underscore,
     };
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     let kind = match name.len() {
@@ -76,7 +77,8 @@ pub(crate) fn understand(buffer: &[u8], head: &mut RequestHead) -> Result<(), Re
         (None, false) => Framing::None,
     };
     // HTTP/1.0 knows no interim responses, and without a body there is nothing to wait for (RFC 9110 §10.1.1).
-    head.expects_continue &= head.version == Version::Http11 && !matches!(head.framing, Framing::None | Framing::Length(0));
+    head.expects_continue &=
+        head.version == Version::Http11 && !matches!(head.framing, Framing::None | Framing::Length(0));
     match (head.host, target::authority(buffer, head)) {
         (None, _) if head.version == Version::Http11 => return refuse(400, "there is no Host"),
         (Some(host), Some(authority)) if !host.of(buffer).eq_ignore_ascii_case(authority) => {
@@ -98,7 +100,8 @@ pub(crate) fn understand(buffer: &[u8], head: &mut RequestHead) -> Result<(), Re
 
 /// `1*DIGIT` (RFC 9110 §8.6).
 fn content_length(value: &[u8]) -> Result<u64, Refusal> {
-    let number = std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    let number =
+        std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
     match number.map(str::parse::<u64>) {
         Some(Ok(length)) if length <= i64::MAX as u64 => Ok(length),
         _ => refuse(400, "the Content-Length is not a number"),

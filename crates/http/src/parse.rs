@@ -91,7 +91,13 @@ fn line(buffer: &[u8], start: usize) -> Result<Option<usize>, Refusal> {
 }
 
 /// `method SP request-target SP HTTP-version` (RFC 9112 §3), with exactly these spaces.
-fn request_line(buffer: &[u8], start: usize, end: usize, limits: &Limits, head: &mut RequestHead) -> Result<(), Refusal> {
+fn request_line(
+    buffer: &[u8],
+    start: usize,
+    end: usize,
+    limits: &Limits,
+    head: &mut RequestHead,
+) -> Result<(), Refusal> {
     let text = &buffer[start..end];
     let Some(first) = memchr::memchr(b' ', text) else { return refuse(400, "the request line has no target") };
     let method = &text[..first];

@@ -143,7 +143,11 @@ mod tests {
             (304, false, Http11, Some(5), (NoBody, Some(5))),
             (304, false, Http11, None, (NoBody, None)),
         ] {
-            assert_eq!(response_framing(status, head, version, length), expected, "{status} {head} {version:?} {length:?}");
+            assert_eq!(
+                response_framing(status, head, version, length),
+                expected,
+                "{status} {head} {version:?} {length:?}"
+            );
         }
     }
 

@@ -109,7 +109,8 @@ pub(crate) fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text.iter().rposition(|byte| *byte == b']') {
         Some(close) if text[0] == b'[' => {
             let inside = &text[1..close];
-            let plain = !inside.is_empty() && inside.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+            let plain =
+                !inside.is_empty() && inside.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
             if !plain {
                 return false;
             }

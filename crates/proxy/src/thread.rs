@@ -255,7 +255,8 @@ impl Thread {
     /// Microseconds since 1970 at `at`.
     pub(crate) fn unix_us(&self, at: Instant) -> u64 {
         let (known, unix_us) = self.wall.get();
-        let between = |later: Instant, earlier: Instant| u64::try_from((later - earlier).as_micros()).unwrap_or(u64::MAX);
+        let between =
+            |later: Instant, earlier: Instant| u64::try_from((later - earlier).as_micros()).unwrap_or(u64::MAX);
         if known <= at {
             unix_us.saturating_add(between(at, known))
         } else {

@@ -84,7 +84,10 @@ mod tests {
     #[test]
     fn parts_stand_under_each_other() {
         let full = Explanation::new("a").during("b").place("c").cause("d\ne").detail("f\ng\n").hint("h");
-        assert_eq!(full.to_string(), "error: a\n  while: b\n  where: c\n  cause: d\n         e\n  | f\n  | g\n  hint: h");
+        assert_eq!(
+            full.to_string(),
+            "error: a\n  while: b\n  where: c\n  cause: d\n         e\n  | f\n  | g\n  hint: h"
+        );
         assert_eq!(Explanation::new("a").detail(" ").to_string(), "error: a");
     }
 }

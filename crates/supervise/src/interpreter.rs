@@ -98,7 +98,11 @@ impl From<Explanation> for PrepareError {
 }
 
 /// Finds the interpreter, and makes `.tierce/venv` if that is what is missing.
-pub fn find_or_make(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
+pub fn find_or_make(
+    config: &Config,
+    environment: &Environment,
+    report: Report<'_>,
+) -> Result<Interpreter, PrepareError> {
     if let Some(path) = &config.python {
         let version = probe(path).map_err(|cause| {
             Explanation::new(format!("{} cannot run the application", path.display()))
@@ -132,7 +136,9 @@ pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> 
         Some(requirements) => venv::provide(&config.project, &requirements, venv::When::Always, report),
         None => {
             let python = system(environment)?;
-            report(Step::Note { what: "nothing to build: there is no requirements.txt and no pyproject.toml".to_owned() });
+            report(Step::Note {
+                what: "nothing to build: there is no requirements.txt and no pyproject.toml".to_owned(),
+            });
             Ok(python)
         }
     }

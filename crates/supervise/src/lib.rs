@@ -4,19 +4,19 @@
 //! with this process, whatever ends it; a change that fails leaves everything as it was. Nothing here touches a request.
 #![forbid(unsafe_code)]
 
-mod explanation; // an error as a person needs it
-mod interpreter; // which Python
-mod venv; //        the environment that is made
-mod extension; //   the worker's code, out of this binary
-mod context; //     what all nodes of a run share
-mod table; //       the node table and the dispatch, changed together
-mod zygote; //      the process that imports and forks
-mod output; //      what applications print
 mod backoff; //     when to try again
-mod worker; //      one worker's place in a node
+mod context; //     what all nodes of a run share
+mod explanation; // an error as a person needs it
+mod extension; //   the worker's code, out of this binary
+mod interpreter; // which Python
 mod node; //        a node's life
+mod output; //      what applications print
 mod status; //      what is told of nodes
-mod supervisor; //  all nodes: start, scale, reload, restart, down
+mod supervisor;
+mod table; //       the node table and the dispatch, changed together
+mod venv; //        the environment that is made
+mod worker; //      one worker's place in a node
+mod zygote; //      the process that imports and forks //  all nodes: start, scale, reload, restart, down
 
 pub use context::{ListenerName, Parts};
 pub use explanation::Explanation;

@@ -214,10 +214,11 @@ impl Node {
             let Some(event) = self.events.recv().await else { break };
             self.handle(event).await?;
             if let Some(place) = self.places.iter().find(|place| place.backoff.is_hopeless()) {
-                let explanation = Explanation::new(format!("the workers of {} keep ending before they are ready", self.label.name))
-                    .during("starting its workers")
-                    .place(format!("worker {}", place.number))
-                    .hint("the log has what they have printed: tierce logs");
+                let explanation =
+                    Explanation::new(format!("the workers of {} keep ending before they are ready", self.label.name))
+                        .during("starting its workers")
+                        .place(format!("worker {}", place.number))
+                        .hint("the log has what they have printed: tierce logs");
                 return Err(StartError(Box::new(explanation), Class::Application));
             }
         }
@@ -315,7 +316,9 @@ impl Node {
         self.one_each = 1 < threads;
         if self.one_each {
             let name = &self.label.name;
-            self.say(&format!("{name}: the application starts threads when it is imported, so each worker imports it anew"));
+            self.say(&format!(
+                "{name}: the application starts threads when it is imported, so each worker imports it anew"
+            ));
             self.processes.remove(&serial);
         }
         for number in 1..=self.plan.config.workers {
@@ -343,7 +346,9 @@ impl Node {
                 format!("add {missing} to requirements.txt; it is installed with the next start")
             }
             Some(missing) => format!("install {missing} for {}", self.plan.interpreter.display()),
-            None if !found.is_empty() => format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0]),
+            None if !found.is_empty() => {
+                format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
+            }
             None => "the traceback shows where; tierce check tries again without serving".to_owned(),
         };
         let explanation = Explanation::new(format!("cannot import {app}"))
@@ -404,7 +409,8 @@ impl Node {
     async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
         let name = self.label.name.clone();
         let cannot = |error: &dyn std::fmt::Display| StartError::machine("cannot make a worker", &name, error);
-        let Endowment { theirs, links, output } = endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
+        let Endowment { theirs, links, output } =
+            endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
         let Some(process) = self.processes.get(&serial) else { return Ok(()) };
         let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         process.zygote.order(order, &descriptors).await.map_err(|error| cannot(&error))?;
@@ -420,7 +426,9 @@ impl Node {
     fn worker_ready(&mut self, number: u32, pid: u32) {
         let active = self.active;
         let Some(place) = self.place(number) else { return };
-        let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else { return };
+        let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else {
+            return;
+        };
         place.occupant = Occupant::Ready { born, pid, links, id: None };
         if active {
             self.enlist(number);
@@ -494,14 +502,18 @@ impl Node {
         self.lose_everything();
         self.view.borrow_mut().state = State::Starting;
         let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Ready);
-        self.say(&format!("{}: its first process has ended, and its workers with it; it is started again", self.label.name));
+        self.say(&format!(
+            "{}: its first process has ended, and its workers with it; it is started again",
+            self.label.name
+        ));
         self.later(delay, Event::Restart);
         Ok(())
     }
 
     fn lose_everything(&mut self) {
         self.processes.clear();
-        let lost: Vec<_> = self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
+        let lost: Vec<_> =
+            self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
     }
 
@@ -622,7 +634,11 @@ impl NodeHandle {
         let uts = self.context.isolation == Isolation::Uts;
         NodeStatus {
             state: view.state.into(),
-            hostname: if uts { name.clone() } else { rustix::system::uname().nodename().to_string_lossy().into_owned() },
+            hostname: if uts {
+                name.clone()
+            } else {
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
+            },
             isolation: if uts { "uts" } else { "env" }.to_owned(),
             generation: self.label.generation,
             pid: view.pid,

@@ -122,7 +122,8 @@ impl Supervisor {
         if present < nodes {
             let generation = self.inner.generation.get();
             let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
-            let missing: Vec<u32> = (1..).filter(|index| !indices.contains(index)).take((nodes - present) as usize).collect();
+            let missing: Vec<u32> =
+                (1..).filter(|index| !indices.contains(index)).take((nodes - present) as usize).collect();
             let started = self.start_nodes(missing, generation).await?;
             self.enlist(started);
         } else {

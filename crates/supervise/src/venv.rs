@@ -54,13 +54,21 @@ impl Requirements {
 
     fn stamp(&self, version: &str) -> String {
         // FNV-1a: the same on every machine and in every version, which the standard library's hasher is not.
-        let hash = self.text.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        let hash = self
+            .text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         format!("{} {hash:016x} python {version}\n", self.file.file_name().unwrap_or_default().display())
     }
 }
 
 /// The environment with these requirements.
-pub(crate) fn provide(project: &Path, requirements: &Requirements, when: When, report: Report<'_>) -> Result<Interpreter, PrepareError> {
+pub(crate) fn provide(
+    project: &Path,
+    requirements: &Requirements,
+    when: When,
+    report: Report<'_>,
+) -> Result<Interpreter, PrepareError> {
     let (python, version) = base()?;
     let directory = project.join(".tierce");
     let venv = directory.join("venv");
@@ -79,13 +87,25 @@ pub(crate) fn provide(project: &Path, requirements: &Requirements, when: When, r
         make(project, requirements, &python, &venv, report)?;
         fs::write(&stamp_file, stamp).map_err(|error| cannot_write(&stamp_file, &error))?;
     }
-    let version = probe(&path).map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
+    let version =
+        probe(&path).map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
     Ok(Interpreter { path, version, origin: Origin::TierceVenv })
 }
 
-fn make(project: &Path, requirements: &Requirements, python: &Path, venv: &Path, report: Report<'_>) -> Result<(), PrepareError> {
+fn make(
+    project: &Path,
+    requirements: &Requirements,
+    python: &Path,
+    venv: &Path,
+    report: Report<'_>,
+) -> Result<(), PrepareError> {
     let name = requirements.file.file_name().unwrap_or_default().display().to_string();
-    let uv = Command::new("uv").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    let uv = Command::new("uv")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success());
     let (mut create, mut install) = if uv {
         let mut create = Command::new("uv");
         create.args(["venv", "--quiet", "--python"]).arg(python).arg(venv);
@@ -101,18 +121,24 @@ fn make(project: &Path, requirements: &Requirements, python: &Path, venv: &Path,
     };
     create.current_dir(project);
     install.args(&requirements.arguments).current_dir(project);
-    timed("making .tierce/venv", "made .tierce/venv", report, |report| run(&mut create, report)).map_err(|failure| {
-        let hint = if failure.output.contains("ensurepip") {
-            "install the module (Debian: apt install python3-venv), or uv"
-        } else {
-            "the output above says why; --python names another interpreter"
-        };
-        failure.explain("the virtual environment could not be made", &format!("{} -m venv", python.display())).hint(hint)
-    })?;
+    timed("making .tierce/venv", "made .tierce/venv", report, |report| run(&mut create, report)).map_err(
+        |failure| {
+            let hint = if failure.output.contains("ensurepip") {
+                "install the module (Debian: apt install python3-venv), or uv"
+            } else {
+                "the output above says why; --python names another interpreter"
+            };
+            failure
+                .explain("the virtual environment could not be made", &format!("{} -m venv", python.display()))
+                .hint(hint)
+        },
+    )?;
     let what = format!("installing {name}");
     timed(&what, &format!("installed {name}"), report, |report| run(&mut install, report)).map_err(|failure| {
         let explanation = failure.explain("the requirements could not be installed", &name);
-        PrepareError::from(explanation.hint(format!("correct {name}, or check that packages can be downloaded from here")))
+        PrepareError::from(
+            explanation.hint(format!("correct {name}, or check that packages can be downloaded from here")),
+        )
     })
 }
 
@@ -150,7 +176,9 @@ fn run(command: &mut Command, report: Report<'_>) -> Result<(), Failure> {
     let output = kept.into_iter().collect::<Vec<_>>().join("\n");
     match child.wait() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure { cause: format!("{} ended with {status}", command.get_program().display()), output }),
+        Ok(status) => {
+            Err(Failure { cause: format!("{} ended with {status}", command.get_program().display()), output })
+        }
         Err(error) => Err(Failure { cause: error.to_string(), output }),
     }
 }
@@ -190,7 +218,8 @@ mod tests {
     #[test]
     fn a_tool_that_fails_is_quoted() {
         let mut lines = Vec::new();
-        let failed = run(Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]), &mut |step| lines.push(step));
+        let failed =
+            run(Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]), &mut |step| lines.push(step));
         let failure = failed.err().unwrap();
         assert_eq!(failure.output, "one\ntwo");
         assert!(failure.cause.contains("exit status: 3"), "{}", failure.cause);

@@ -113,7 +113,12 @@ impl End {
 
 impl Zygote {
     /// Starts the interpreter.
-    pub(crate) fn start(context: &Context, config: &Config, interpreter: &std::path::Path, node: &str) -> io::Result<Started> {
+    pub(crate) fn start(
+        context: &Context,
+        config: &Config,
+        interpreter: &std::path::Path,
+        node: &str,
+    ) -> io::Result<Started> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
@@ -170,7 +175,8 @@ impl Zygote {
                 if !descriptors.is_empty() {
                     ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
                 }
-                sendmsg(&*self.control, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL).map_err(io::Error::from)
+                sendmsg(&*self.control, &[IoSlice::new(&text)], &mut ancillary, SendFlags::NOSIGNAL)
+                    .map_err(io::Error::from)
             })
             .await
             .map(drop)

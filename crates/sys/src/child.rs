@@ -7,10 +7,7 @@
 use std::{
     ffi::{CStr, CString},
     io,
-    os::{
-        fd::RawFd,
-        unix::process::CommandExt,
-    },
+    os::{fd::RawFd, unix::process::CommandExt},
     process::Command,
 };
 
@@ -95,7 +92,13 @@ unsafe fn isolate(name: &CStr, hosts: &CStr) -> io::Result<()> {
         check(libc::unshare(libc::CLONE_NEWUTS | libc::CLONE_NEWNS))?;
         check(libc::sethostname(name.as_ptr(), name.to_bytes().len()))?;
         let nothing = std::ptr::null();
-        check(libc::mount(nothing, c"/".as_ptr(), std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()))?;
+        check(libc::mount(
+            nothing,
+            c"/".as_ptr(),
+            std::ptr::null(),
+            libc::MS_REC | libc::MS_PRIVATE,
+            std::ptr::null(),
+        ))?;
         check(libc::mount(hosts.as_ptr(), c"/etc/hosts".as_ptr(), std::ptr::null(), libc::MS_BIND, std::ptr::null()))
     }
 }
@@ -132,9 +135,10 @@ pub fn can_isolate() -> io::Result<()> {
 /// Looks a user up by name or number (passwd(5)).
 pub fn find_user(name: &str) -> io::Result<Option<User>> {
     let passwd = std::fs::read_to_string("/etc/passwd")?;
-    let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| {
-        entry.len() >= 4 && (entry[0] == name || entry[2] == name)
-    });
+    let entry = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|entry| entry.len() >= 4 && (entry[0] == name || entry[2] == name));
     let Some(entry) = entry else { return Ok(None) };
     let (Ok(uid), Ok(gid)) = (entry[2].parse(), entry[3].parse()) else { return Ok(None) };
     let mut groups = vec![gid];

@@ -62,7 +62,11 @@ fn text(event: &RequestEvent<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     write_text(if event.target.is_empty() { b"-" } else { event.target }, out);
     out.push(b' ');
-    if event.status == 0 { out.push(b'-') } else { write_number(u64::from(event.status), out) }
+    if event.status == 0 {
+        out.push(b'-')
+    } else {
+        write_number(u64::from(event.status), out)
+    }
     out.push(b' ');
     write_number(event.bytes_out, out);
     out.extend_from_slice(b"B queue ");

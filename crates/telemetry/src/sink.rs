@@ -171,7 +171,9 @@ impl Inner {
             }
             if 0 < dropped {
                 let mut line = Vec::new();
-                let text = format!("{dropped} access log lines were dropped: the log is written more slowly than requests come");
+                let text = format!(
+                    "{dropped} access log lines were dropped: the log is written more slowly than requests come"
+                );
                 write_message(unix_us(), &text, self.format, &mut line);
                 writer.write(&line);
             }

@@ -22,8 +22,12 @@ pub struct Tail {
 impl Tail {
     /// Reads the last `last` lines, of one node if it is named; returns them and a reader for what follows.
     pub fn open(directory: &Path, node: Option<&str>, last: usize) -> io::Result<(Vec<u8>, Self)> {
-        let mut tail =
-            Self { directory: directory.to_owned(), node: node.map(ToOwned::to_owned), reader: None, partial: Vec::new() };
+        let mut tail = Self {
+            directory: directory.to_owned(),
+            node: node.map(ToOwned::to_owned),
+            reader: None,
+            partial: Vec::new(),
+        };
         let mut lines: VecDeque<Vec<u8>> = VecDeque::new();
         for path in rotate::files(directory) {
             let mut reader = BufReader::new(File::open(&path)?);

@@ -33,7 +33,12 @@ fn bodies_are_found_in_any_pieces() {
             if rest == 99 {
                 assert_eq!(decoded, Err(400));
             } else {
-                assert_eq!(decoded, Ok((data.to_vec(), input.len() - rest, true)), "{:?}", String::from_utf8_lossy(input));
+                assert_eq!(
+                    decoded,
+                    Ok((data.to_vec(), input.len() - rest, true)),
+                    "{:?}",
+                    String::from_utf8_lossy(input)
+                );
             }
         }
     }

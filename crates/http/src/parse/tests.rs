@@ -19,7 +19,10 @@ fn a_head_is_split_into_its_parts() {
     let (length, head) = parse(text).unwrap().unwrap();
     assert_eq!(length, text.len() - 5);
     let of = |span: Span| std::str::from_utf8(span.of(text)).unwrap();
-    assert_eq!((of(head.method), of(head.target), of(head.path), of(head.query)), ("POST", "/a%20b?x=1?y", "/a%20b", "x=1?y"));
+    assert_eq!(
+        (of(head.method), of(head.target), of(head.path), of(head.query)),
+        ("POST", "/a%20b?x=1?y", "/a%20b", "x=1?y")
+    );
     assert_eq!((head.version, head.framing, head.keep_alive), (Version::Http11, Framing::Length(5), true));
     assert_eq!(head.host.map(of), Some("example.org:80"));
     let fields: Vec<_> = head.fields.iter().map(|field| (of(field.name), of(field.value), field.kind)).collect();
@@ -54,7 +57,9 @@ fn persistence_and_expectation_follow_version_and_fields() {
 
 #[test]
 fn fields_are_sorted() {
-    let text = get("Connection: x-mine\r\nX-Mine: 1\r\nX_Under: 1\r\nProxy: 1\r\nX-Forwarded-For: 1\r\nForwarded: 1\r\nTE: x\r\n");
+    let text = get(
+        "Connection: x-mine\r\nX-Mine: 1\r\nX_Under: 1\r\nProxy: 1\r\nX-Forwarded-For: 1\r\nForwarded: 1\r\nTE: x\r\n",
+    );
     let (_, head) = parse(&text).unwrap().unwrap();
     let kinds: Vec<_> = head.fields[2..].iter().map(|field| field.kind).collect();
     use FieldKind::{Forwarding, HopByHop, Proxy, Underscore};

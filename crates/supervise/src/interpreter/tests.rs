@@ -12,7 +12,8 @@ fn fake(directory: &Path, answer: &str) {
 
 fn config(project: &Path, python: Option<&str>) -> Config {
     fs::write(project.join("app.py"), "app = None\n").unwrap();
-    let locate = config::Locate { directory: Some(project.to_owned()), file: None, current: project.to_owned(), cores: 1 };
+    let locate =
+        config::Locate { directory: Some(project.to_owned()), file: None, current: project.to_owned(), cores: 1 };
     let flags = config::Overrides { python: python.map(ToOwned::to_owned), ..Default::default() };
     config::load(&locate, &Environment::default(), &flags).unwrap()
 }
