@@ -8,7 +8,6 @@
 //! | edge → worker  | Credit          |                                    | 0        | u32: response bytes passed  |
 //! | edge → worker  | Cancel          |                                    | 0        |                             |
 //! | edge → worker  | Drain           |                                    | 0        |                             |
-//! | worker → edge  | Started         |                                    | 0        | u32 ids                     |
 //! | worker → edge  | Response        | LAST, DONE, HAS_LENGTH, …          | status   | see [`crate::ResponseHead`] |
 //! | worker → edge  | ResponseBody    | LAST, DONE                         | 0        | bytes                       |
 //! | worker → edge  | ResponseAborted | DONE                               | reason   |                             |
@@ -40,15 +39,13 @@ pub enum Kind {
     Cancel = 5,
     /// No more requests will come; leave when those in flight have ended.
     Drain = 6,
-    /// These exchanges have started and are not finished yet.
-    Started = 65,
     /// The response's head, and the first bytes of its body.
     Response = 66,
     /// A piece of the response's body.
     ResponseBody = 67,
     /// The response will never be complete, or will never begin.
     ResponseAborted = 68,
-    /// The application waits for the request's body (`Expect: 100-continue`).
+    /// The application reads the request's body for the first time.
     WantBody = 69,
     /// The application has read so many bytes of the request's body.
     BodyCredit = 70,
@@ -65,7 +62,6 @@ impl Kind {
             4 => Self::Credit,
             5 => Self::Cancel,
             6 => Self::Drain,
-            65 => Self::Started,
             66 => Self::Response,
             67 => Self::ResponseBody,
             68 => Self::ResponseAborted,
@@ -140,11 +136,6 @@ impl<'a> Frame<'a> {
     pub fn amount(&self) -> Result<u32, Malformed> {
         let bytes: [u8; 4] = self.payload.try_into().map_err(|_| Malformed("an amount is four bytes"))?;
         Ok(u32::from_le_bytes(bytes))
-    }
-
-    /// The payload of Started.
-    pub fn ids(&self) -> impl Iterator<Item = ExchangeId> + use<'a> {
-        self.payload.chunks_exact(4).map(|b| ExchangeId(u32::from_le_bytes([b[0], b[1], b[2], b[3]])))
     }
 }
 
@@ -252,14 +243,12 @@ mod tests {
     }
 
     #[test]
-    fn amounts_and_ids() {
+    fn amounts() {
         let mut wire = Vec::new();
         write_frame(&mut wire, Kind::Credit, 0, 0, ExchangeId(1), &77u32.to_le_bytes());
         let (frame, _) = Frame::read(&wire).unwrap().unwrap();
         assert_eq!(frame.amount(), Ok(77));
-        assert_eq!(frame.ids().collect::<Vec<_>>(), [ExchangeId(77)]);
         let short = Frame { payload: b"abc", ..frame };
         assert!(short.amount().is_err());
-        assert_eq!(short.ids().count(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! Queue and slots of one application: which worker gets which request, and when.
 //!
 //! One bounded queue. A request leaves it only for a worker with room: fewer unstarted requests than its [`Window`], and
-//! fewer in flight than `threads`. Among nodes with room the one with the least outstanding work per worker gets it,
+//! fewer in flight than `threads` and that window. Among nodes with room the one with the least outstanding work per worker gets it,
 //! ties to the one that waited longest for a turn; among the workers of a node likewise, so that requests that come one
 //! at a time walk over all of them.
 //!
@@ -66,7 +66,9 @@ struct Worker {
 
 impl Worker {
     fn has_room(&self) -> bool {
-        self.accepting && self.unstarted < self.window.size() && self.in_flight < self.threads
+        // What waits in the window does not run yet: it may be beyond `threads`.
+        let most = self.threads.saturating_add(self.window.size());
+        self.accepting && self.unstarted < self.window.size() && self.in_flight < most
     }
 }
 

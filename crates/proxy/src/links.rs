@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     io,
     rc::Rc,
     sync::Arc,
@@ -27,14 +27,39 @@ const READ_SIZE: usize = 64 * 1024;
 /// A request that waits unstarted this long may be given to another worker that would start it at once.
 const PATIENCE: Duration = Duration::from_millis(2);
 
+/// No need to look more often what has started.
+const LOOK_PAUSE: Duration = Duration::from_micros(200);
+
+/// What to do with requests that wait unstarted for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stuck {
+    Stay,
+    Move,
+}
+
+/// What came of moving one.
+enum Rebound {
+    Moved,
+    Started,
+    NoBetter,
+}
+
 /// The links of one thread.
 #[derive(Debug)]
 pub(crate) struct Links {
     shared: Arc<Shared>,
     by_worker: RefCell<HashMap<WorkerId, Rc<Link>>>,
     spare: RefCell<Vec<Rc<Mailbox>>>,
-    unstarted: Cell<usize>,
+    /// Requests that were handed over and are not known to have started, the oldest first.
+    fresh: RefCell<VecDeque<Fresh>>,
+    refreshed: Cell<Option<Instant>>,
     restless: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct Fresh {
+    link: Rc<Link>,
+    id: ExchangeId,
 }
 
 /// The link to one worker.
@@ -75,7 +100,8 @@ impl Links {
             shared,
             by_worker: RefCell::default(),
             spare: RefCell::default(),
-            unstarted: Cell::new(0),
+            fresh: RefCell::default(),
+            refreshed: Cell::new(None),
             restless: RefCell::new(None),
         })
     }
@@ -147,7 +173,7 @@ impl Links {
         link.places.borrow_mut().fill(id, Held { mailbox: Rc::clone(&mailbox), lease });
         write(&mut link.out.borrow_mut(), id);
         link.wake_writer();
-        self.unstarted.set(self.unstarted.get() + 1);
+        self.fresh.borrow_mut().push_back(Fresh { link: Rc::clone(link), id });
         if let Some(waker) = self.restless.borrow_mut().take() {
             waker.wake();
         }
@@ -182,12 +208,20 @@ impl Links {
         }
     }
 
+    /// Looks what has started, so that waiting requests find the room that there is. Not more often than is useful.
+    pub(crate) fn look_for_starts(&self, now: Instant) {
+        if self.refreshed.get().is_none_or(|last| LOOK_PAUSE <= now.saturating_duration_since(last)) {
+            self.refreshed.set(Some(now));
+            self.sift(now, Stuck::Stay);
+        }
+    }
+
     /// Every few milliseconds while requests wait unstarted: gives those to another worker that would start them at once.
     /// Never returns.
     pub(crate) async fn rebind_the_stuck(self: Rc<Self>) {
         loop {
             std::future::poll_fn(|context| {
-                if 0 < self.unstarted.get() {
+                if !self.fresh.borrow().is_empty() {
                     return Poll::Ready(());
                 }
                 *self.restless.borrow_mut() = Some(context.waker().clone());
@@ -195,33 +229,50 @@ impl Links {
             })
             .await;
             tokio::time::sleep(PATIENCE).await;
-            let now = Instant::now();
-            let links: Vec<_> = self.by_worker.borrow().values().map(Rc::clone).collect();
-            for link in links {
-                self.rebind(&link, now);
-            }
+            self.sift(Instant::now(), Stuck::Move);
         }
     }
 
-    fn rebind(&self, link: &Link, now: Instant) {
-        let waiting: Vec<_> = link.places.borrow().unstarted(now).collect();
-        for id in waiting {
-            let places = link.places.borrow();
-            let Some(held) = places.held(id) else { continue };
-            if link.end.ledger().state(id) != State::Offered {
-                drop(places);
-                self.note_start(link, id, now);
-                link.tell(id);
-                continue;
+    /// Goes through the fresh ones: forgets those that have started or ended, and moves the stuck.
+    fn sift(&self, now: Instant, stuck: Stuck) {
+        let mut fresh = std::mem::take(&mut *self.fresh.borrow_mut());
+        let mut stuck = stuck;
+        fresh.retain(|Fresh { link, id }| {
+            let age = match link.places.borrow().held(*id) {
+                Some(held) if !held.lease.has_started() => now.saturating_duration_since(held.lease.given()),
+                _ => return false,
+            };
+            if link.end.ledger().state(*id) != State::Offered {
+                self.note_start(link, *id, now);
+                link.tell(*id);
+                return false;
             }
-            let Some(lease) = self.shared.rebind(now, &held.lease) else { return };
-            drop(places);
-            if link.end.ledger().withdraw(id)
-                && let Some(mailbox) = self.release(link, id)
-            {
-                mailbox.put(|mail| mail.turned = Some(Turned::Rebound(lease)));
+            if stuck == Stuck::Move && PATIENCE <= age {
+                match self.rebind(link, *id, now) {
+                    Rebound::Moved => return false,
+                    Rebound::Started => {}
+                    // Nor will there be one for those behind it.
+                    Rebound::NoBetter => stuck = Stuck::Stay,
+                }
             }
+            true
+        });
+        // Moving one may hand over others, which come last.
+        let mut handed_over = self.fresh.borrow_mut();
+        fresh.append(&mut handed_over);
+        *handed_over = fresh;
+    }
+
+    fn rebind(&self, link: &Link, id: ExchangeId, now: Instant) -> Rebound {
+        let better = link.places.borrow().held(id).and_then(|held| self.shared.rebind(now, &held.lease));
+        let Some(lease) = better else { return Rebound::NoBetter };
+        if !link.end.ledger().withdraw(id) {
+            return Rebound::Started;
         }
+        if let Some(mailbox) = self.release(link, id) {
+            mailbox.put(|mail| mail.turned = Some(Turned::Rebound(lease)));
+        }
+        Rebound::Moved
     }
 
     fn take_back(&self, link: &Link) {
@@ -279,13 +330,6 @@ impl Links {
     fn deliver(&self, link: &Link, inbound: &mut Inbound) -> Result<(), Malformed> {
         let now = Instant::now();
         while let Some(frame) = inbound.next_frame()? {
-            if frame.kind == Kind::Started {
-                frame.ids().for_each(|id| {
-                    self.note_start(link, id, now);
-                    link.tell(id);
-                });
-                continue;
-            }
             let Some(mailbox) = link.places.borrow().held(frame.id).map(|held| Rc::clone(&held.mailbox)) else {
                 continue;
             };
@@ -306,15 +350,11 @@ impl Links {
             && !held.lease.has_started()
         {
             held.lease.start(now);
-            self.unstarted.set(self.unstarted.get().saturating_sub(1));
         }
     }
 
     fn release(&self, link: &Link, id: ExchangeId) -> Option<Rc<Mailbox>> {
         let held = link.places.borrow_mut().free(id)?;
-        if !held.lease.has_started() {
-            self.unstarted.set(self.unstarted.get().saturating_sub(1));
-        }
         Some(held.mailbox)
     }
 }
@@ -354,7 +394,7 @@ fn put(mailbox: &Mailbox, frame: &Frame<'_>) -> Result<(), Malformed> {
             mailbox.put(|mail| mail.body_read = mail.body_read.saturating_add(amount));
         }
         Kind::Done => {}
-        Kind::Request | Kind::Body | Kind::BodyAborted | Kind::Credit | Kind::Cancel | Kind::Drain | Kind::Started => {
+        Kind::Request | Kind::Body | Kind::BodyAborted | Kind::Credit | Kind::Cancel | Kind::Drain => {
             return Err(Malformed("a worker sent a frame that only the edge may send"));
         }
     }
@@ -464,13 +504,6 @@ impl Places {
         let held = self.places.iter().enumerate().filter(|(_, place)| place.held.is_some());
         held.map(|(index, place)| {
             ExchangeId::new(u16::try_from(index).expect("a ledger is shorter than 2^16"), place.generation)
-        })
-    }
-
-    fn unstarted(&self, now: Instant) -> impl Iterator<Item = ExchangeId> + '_ {
-        self.ids().filter(move |id| {
-            let lease = &self.held(*id).expect("`ids` names what is held").lease;
-            !lease.has_started() && PATIENCE <= now.saturating_duration_since(lease.given())
         })
     }
 }

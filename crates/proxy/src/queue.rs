@@ -36,7 +36,9 @@ pub(crate) async fn wait(
         Turn::Full => return Err(Ending::new(Cause::QueueFull, Phase::Queue)),
         Turn::Wait(queued) => queued,
     };
-    connection.deadline.set(Instant::now(), limit, Waits::Busy);
+    let now = Instant::now();
+    connection.deadline.set(now, limit, Waits::Busy);
+    connection.thread.links.look_for_starts(now);
     let ticket = queued.ticket();
     let granted = {
         let mut granted = pin!(queued.granted());

@@ -36,18 +36,15 @@ struct Body {
 enum Rest {
     Nothing,
     Follows(Arc<Exchange>),
-    /// The client sends it once it is told to (RFC 9110 §10.1.1), which the first read does.
+    /// The edge sends it once it is told to, which the first read does.
     OnDemand(Arc<Exchange>),
 }
 
 impl Input {
     /// The body of a request whose frame brought `bytes` of it.
     pub(crate) fn new(exchange: &Arc<Exchange>, request_flags: u8, bytes: &[u8]) -> Self {
-        let rest = match (request_flags & flags::BODY_FOLLOWS != 0, request_flags & flags::EXPECTS_CONTINUE != 0) {
-            (false, _) => Rest::Nothing,
-            (true, false) => Rest::Follows(Arc::clone(exchange)),
-            (true, true) => Rest::OnDemand(Arc::clone(exchange)),
-        };
+        let follows = request_flags & flags::BODY_FOLLOWS != 0;
+        let rest = if follows { Rest::OnDemand(Arc::clone(exchange)) } else { Rest::Nothing };
         Self(Mutex::new(Some(Body { bytes: bytes.to_vec(), read: 0, rest, owed: 0 })))
     }
 

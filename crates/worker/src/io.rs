@@ -20,7 +20,7 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use crate::{exchange::Exchange, pool::Leave, request::Job, serve::Worker, wire::Wire};
+use crate::{exchange::Exchange, request::Job, serve::Worker, wire::Wire};
 
 /// How much one read takes: a batch of requests, or a window of bodies.
 const ROOM: usize = 64 * 1024;
@@ -107,10 +107,9 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
     let Ok((events, _)) = epoll::wait(poll, &mut events, tick) else { return };
     if tick.is_some() && TICK <= ticked.elapsed() {
         *ticked = Instant::now();
-        let (leave, call) = worker.pool.tick();
-        if let Leave::All(exchanges) = leave {
-            worker.send(&exchanges);
-        }
+        let call = worker.pool.tick();
+        // A handler that goes on for long must not keep back what others have answered, or what it has itself.
+        worker.flush();
         worker.obey(call);
     }
     for event in events {

@@ -21,10 +21,16 @@ use std::{
 
 use link::State as Claim;
 
-use crate::{exchange::Exchange, request::Job};
+use crate::request::Job;
 
 /// A request that has run for less than this is likely to end before a candidate could take over.
 const YOUNG: Duration = Duration::from_micros(200);
+
+/// For so long after its last turn. Longer than [`YOUNG`], as the kernel may have let others run meanwhile.
+const TRUST: Duration = Duration::from_millis(2);
+
+/// A shorter wait for the GIL means that its holder gave it up; CPython takes it away after [`crate::pace`]'s interval.
+const GIVEN: Duration = Duration::from_micros(800);
 
 /// How long a finished answer may wait for others to leave with it.
 pub(crate) const BATCH: Duration = Duration::from_micros(500);
@@ -50,12 +56,12 @@ struct State {
     threads: usize,
     candidate: Candidate,
     running: usize,
-    /// When the request that was started last started; none when it has ended.
-    latest: Option<Ticket>,
+    /// When a thread last took a turn.
+    turned: Instant,
+    /// Threads that could run and wait for the GIL, which was taken from them or from others for their sake.
+    surplus: usize,
     /// How many requests have started.
     started: u64,
-    /// Running requests of which the edge has not been told.
-    unannounced: Vec<(Arc<Exchange>, Ticket)>,
     /// Since when finished answers wait to leave.
     unflushed: Option<Instant>,
     /// How long a request takes, as a moving average.
@@ -97,8 +103,8 @@ pub(crate) enum Call {
 /// Where a thread comes from when it asks for work.
 #[derive(Debug)]
 pub(crate) enum Came {
-    /// It was called.
-    Call,
+    /// It was called, and then waited so long for the GIL.
+    Call(Duration),
     /// It has just run this request.
     Run(Ticket),
 }
@@ -121,13 +127,20 @@ pub(crate) enum Turn {
     End,
 }
 
+/// Whether a thread goes on or leaves the GIL to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gil {
+    Keep,
+    Leave,
+}
+
 /// What has to leave now.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Leave {
     Nothing,
-    /// Started frames for these, and everything that was appended before.
-    All(Vec<Arc<Exchange>>),
+    /// Everything that was appended before.
+    All,
 }
 
 /// Why [`Pool::wait`] returned.
@@ -147,9 +160,9 @@ impl Pool {
             threads: 0,
             candidate: Candidate::Nobody,
             running: 0,
-            latest: None,
+            turned: Instant::now(),
+            surplus: 0,
             started: 0,
-            unannounced: Vec::new(),
             unflushed: None,
             expected: Duration::ZERO,
             started_since_tick: false,
@@ -172,8 +185,8 @@ impl Pool {
     /// The next turn of the thread of `seat`, which holds the GIL.
     pub(crate) fn take(&self, came: &Came, seat: &Arc<Seat>, now: Instant) -> Turn {
         let mut state = self.state();
-        let announce = state.arrive(came, now);
-        let Some(job) = state.next_started() else {
+        let next = if state.arrive(came, now) == Gil::Keep { state.next_started() } else { None };
+        let Some(job) = next else {
             if state.stage == Stage::Stopped {
                 return Turn::End;
             }
@@ -185,12 +198,10 @@ impl Pool {
         state.started_since_tick = true;
         state.started += 1;
         let ticket = Ticket { number: state.started, since: now };
-        state.latest = Some(ticket);
-        state.unannounced.push((Arc::clone(&job.exchange), ticket));
         let due = |since| state.inbox.is_empty() || BATCH < now.duration_since(since) + state.expected;
-        let leave = if !announce.is_empty() || state.unflushed.is_some_and(due) {
+        let leave = if state.unflushed.is_some_and(due) || matches!(came, Came::Call(_)) {
             state.unflushed = None;
-            Leave::All(announce)
+            Leave::All
         } else {
             Leave::Nothing
         };
@@ -199,26 +210,17 @@ impl Pool {
     }
 
     /// I/O thread, every millisecond or so while [`Pool::needs_tick`]: what nobody else looks after.
-    pub(crate) fn tick(&self) -> (Leave, Call) {
-        let now = Instant::now();
+    pub(crate) fn tick(&self) -> Call {
         let mut state = self.state();
         state.started_since_tick = false;
-        let old = |since: Instant| BATCH <= now.duration_since(since);
-        let announce: Vec<_> =
-            state.unannounced.extract_if(.., |(_, ticket)| old(ticket.since)).map(|(exchange, _)| exchange).collect();
-        let leave = if !announce.is_empty() || state.unflushed.is_some_and(old) {
-            Leave::All(announce)
-        } else {
-            Leave::Nothing
-        };
-        let call = if state.trusts(now) { Call::Nobody } else { state.call(self.limit) };
-        (leave, call)
+        let trusts = state.trusts(Instant::now());
+        if trusts { Call::Nobody } else { state.call(self.limit) }
     }
 
     /// Whether [`Pool::tick`] has something to look after.
     pub(crate) fn needs_tick(&self) -> bool {
         let state = self.state();
-        state.started_since_tick || !state.inbox.is_empty() || !state.unannounced.is_empty()
+        state.started_since_tick || !state.inbox.is_empty()
     }
 
     /// Parks the thread of `seat` until it is called.
@@ -289,27 +291,35 @@ impl Pool {
 }
 
 impl State {
-    /// Notes what the arriving thread tells by its arrival, and returns what the edge has to be told.
-    fn arrive(&mut self, came: &Came, now: Instant) -> Vec<Arc<Exchange>> {
+    /// Notes what the arriving thread tells by its arrival.
+    fn arrive(&mut self, came: &Came, now: Instant) -> Gil {
+        self.turned = now;
         match came {
             Came::Run(ticket) => {
                 self.running -= 1;
-                self.latest = self.latest.filter(|latest| latest.number != ticket.number);
-                if let Some(place) = self.unannounced.iter().rposition(|(_, other)| other.number == ticket.number) {
-                    self.unannounced.swap_remove(place);
-                }
                 self.unflushed.get_or_insert(now);
-                self.expected = (self.expected * 7 + now.duration_since(ticket.since)) / 8;
+                // If others have started since, it has waited for them too, which says nothing of how long it takes.
+                if ticket.number == self.started {
+                    self.expected = (self.expected * 7 + now.duration_since(ticket.since)) / 8;
+                }
+                // Somebody was made to wait in the middle of a request: that one goes on first.
+                self.surplus = self.surplus.min(self.running);
+                if 0 < self.surplus {
+                    self.surplus -= 1;
+                    return Gil::Leave;
+                }
             }
-            Came::Call => {
+            Came::Call(waited) => {
                 self.candidate = Candidate::Nobody;
-                if !self.unannounced.is_empty() {
+                if 0 < self.running && *waited < GIVEN {
+                    // Whoever is still running has given the GIL up: it is no quick one.
                     self.expected = self.expected.max(YOUNG);
+                } else if GIVEN <= *waited {
+                    self.surplus += 1;
                 }
             }
         }
-        // Whatever is still running has given the GIL up.
-        self.unannounced.drain(..).map(|(exchange, _)| exchange).collect()
+        Gil::Keep
     }
 
     /// The first waiting request that the edge has not taken back; it has started now.
@@ -326,7 +336,7 @@ impl State {
 
     /// Whether the thread that runs is about to come back.
     fn trusts(&self, now: Instant) -> bool {
-        self.expected < YOUNG && self.latest.is_some_and(|latest| now.duration_since(latest.since) < YOUNG)
+        self.expected < YOUNG && 0 < self.running && now.saturating_duration_since(self.turned) < TRUST
     }
 
     fn call(&mut self, limit: usize) -> Call {

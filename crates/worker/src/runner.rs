@@ -3,7 +3,11 @@
 //! Invariant: a thread stays attached to Python from its first turn to its end, so that what the application keeps per
 //! thread (database connections) lives as long as the thread.
 
-use std::{sync::Arc, thread::Builder, time::Instant};
+use std::{
+    sync::Arc,
+    thread::Builder,
+    time::{Duration, Instant},
+};
 
 use pyo3::prelude::*;
 
@@ -31,27 +35,28 @@ fn run(worker: &Arc<Worker>) {
     Python::attach(|py| {
         let seat = Seat::new();
         let mut desk = Desk::default();
-        let mut came = Came::Call;
+        let mut came = Came::Call(Duration::ZERO);
         loop {
             match worker.pool.take(&came, &seat, Instant::now()) {
                 Turn::Run { job, ticket, running, leave, call } => {
                     worker.obey(call);
-                    if let Leave::All(started) = leave {
-                        worker.send(&started);
+                    if leave == Leave::All {
+                        worker.flush();
                     }
                     worker.pace.follow(py, running);
                     request::run(py, worker, job, ticket, &mut desk);
                     came = Came::Run(ticket);
                 }
                 Turn::Park { drained } => {
-                    worker.send(&[]);
+                    worker.flush();
                     if drained {
                         worker.bell.ring();
                     }
-                    if py.detach(|| worker.pool.wait(&seat)) == Waited::Retired {
+                    let (waited, called) = py.detach(|| (worker.pool.wait(&seat), Instant::now()));
+                    if waited == Waited::Retired {
                         break;
                     }
-                    came = Came::Call;
+                    came = Came::Call(called.elapsed());
                 }
                 Turn::End => break,
             }

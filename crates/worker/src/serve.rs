@@ -10,13 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use link::{ExchangeId, Kind};
 use pyo3::{exceptions::PyRuntimeError, prelude::*, types::PyDict};
 use sys::SharedWords;
 
 use crate::{
     environ::Environs,
-    exchange::Exchange,
     input::Input,
     io::{self, Bell},
     pace::Pace,
@@ -58,6 +56,7 @@ pub(crate) fn serve(
     threads: usize,
     templates: Vec<Py<PyDict>>,
 ) -> PyResult<Serving> {
+    share_memory();
     let (poll, bell) = io::poll()?;
     let mut wires = Vec::new();
     for (index, (socket, ledger)) in links.into_iter().enumerate() {
@@ -76,6 +75,13 @@ pub(crate) fn serve(
     let shared = Arc::clone(&worker);
     let reader = Builder::new().name("tierce-io".into()).spawn(move || io::run(&shared, &poll))?;
     Ok(Serving { worker, reader: Some(reader).into() })
+}
+
+/// All threads allocate from the same two arenas of the C library. Each would get one of its own otherwise, although
+/// the GIL lets hardly two of them allocate at a time, and each arena is memory that no other thread's request finds warm.
+fn share_memory() {
+    // SAFETY: sets a number; called before the threads are started. Older C libraries ignore what they do not know.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
 }
 
 #[pymethods]
@@ -102,16 +108,9 @@ impl Worker {
         }
     }
 
-    /// Tells the edges that these have started, and sends whatever waits.
-    pub(crate) fn send(&self, started: &[Arc<Exchange>]) {
-        for wire in &self.wires {
-            let ours = started.iter().filter(|exchange| exchange.wire.index == wire.index);
-            let ids: Vec<u8> = ours.flat_map(|exchange| exchange.id.0.to_le_bytes()).collect();
-            if !ids.is_empty() {
-                wire.append_frame(Kind::Started, 0, 0, ExchangeId(0), &ids);
-            }
-            wire.flush();
-        }
+    /// Sends whatever waits.
+    pub(crate) fn flush(&self) {
+        self.wires.iter().for_each(|wire| wire.flush());
     }
 
     fn end_threads(self: &Arc<Self>) {
