@@ -10,6 +10,15 @@ fn app(nodes: usize, workers: usize, threads: u32) -> (Dispatch<u32>, Vec<Worker
     (dispatch, ids)
 }
 
+/// An application whose workers hold one unstarted request each, as after slow ones.
+fn slow_app(nodes: usize, workers: usize) -> (Dispatch<u32>, Vec<WorkerId>) {
+    let (mut dispatch, ids) = app(nodes, workers, 1);
+    for _ in 0..5 {
+        ids.iter().for_each(|id| dispatch.start(*id, Window::LONG * 2));
+    }
+    (dispatch, ids)
+}
+
 fn go(dispatch: &mut Dispatch<u32>) -> WorkerId {
     match dispatch.admit(|| panic!("nobody should wait")) {
         Admission::Go(worker) => worker,
@@ -45,23 +54,28 @@ fn many_at_once_are_spread_evenly() {
 
 #[test]
 fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
-    let (mut dispatch, ids) = app(1, 1, 1);
+    let (mut dispatch, ids) = slow_app(1, 1);
     assert_eq!(go(&mut dispatch), ids[0]);
-    dispatch.start(ids[0], Duration::ZERO);
     let Admission::Wait(first) = dispatch.admit(|| 1) else { panic!() };
     let Admission::Wait(second) = dispatch.admit(|| 2) else { panic!() };
     assert_eq!(dispatch.next_grant(), None);
     assert!(dispatch.leave(first));
     assert!(!dispatch.leave(first));
-    dispatch.end(ids[0], true);
+    dispatch.start(ids[0], Window::SHORT);
     assert_eq!(dispatch.next_grant(), Some((2, ids[0])));
     assert!(!dispatch.leave(second));
-    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 1, unstarted: 1, slots: 1, requests: 1 });
+    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 2, unstarted: 1, slots: 1, requests: 0 });
+    // All threads are taken, and one request waits there already.
+    dispatch.start(ids[0], Window::SHORT);
+    assert!(matches!(dispatch.admit(|| 3), Admission::Wait(_)));
+    dispatch.end(ids[0], true);
+    assert_eq!(dispatch.next_grant(), Some((3, ids[0])));
+    assert_eq!(dispatch.load(ids[0]).requests, 1);
 }
 
 #[test]
 fn who_comes_back_is_first_again() {
-    let (mut dispatch, ids) = app(1, 1, 1);
+    let (mut dispatch, ids) = slow_app(1, 1);
     go(&mut dispatch);
     for waiter in 1..=3 {
         dispatch.admit(|| waiter);
@@ -78,7 +92,7 @@ fn who_comes_back_is_first_again() {
 
 #[test]
 fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
-    let (mut dispatch, ids) = app(1, 2, 1);
+    let (mut dispatch, ids) = slow_app(1, 2);
     dispatch.bound_queue(1);
     dispatch.drain_worker(ids[0]);
     assert_eq!(go(&mut dispatch), ids[1]);

@@ -3,7 +3,12 @@ use super::*;
 fn one_slot() -> (Arc<Shared>, WorkerId) {
     let shared = Shared::new(10);
     let node = shared.add_node();
-    let worker = shared.change(Instant::now(), |dispatch| dispatch.add_worker(node, 1));
+    let worker = shared.change(Instant::now(), |dispatch| {
+        let worker = dispatch.add_worker(node, 1);
+        // Slow requests narrow its window to one.
+        (0..5).for_each(|_| dispatch.start(worker, crate::Window::LONG * 2));
+        worker
+    });
     (shared, worker)
 }
 

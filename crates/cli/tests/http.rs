@@ -1,0 +1,236 @@
+//! The edge as clients meet it, byte by byte.
+
+use testkit::{Client, Project, Running, wait_for};
+
+const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
+const APP: &str = r#"
+import time
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/echo":
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [("Content-Length", str(len(body))), ("X-Method", environ["REQUEST_METHOD"])])
+        return [body]
+    if path == "/environ":
+        text = repr(sorted((k, v) for k, v in environ.items() if isinstance(v, str))).encode()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [text]
+    if path == "/stream":
+        def blocks():
+            for n in range(3):
+                yield b"block %d" % n
+                time.sleep(0.02)
+        start_response("200 OK", [])
+        return blocks()
+    if path == "/ignore":
+        start_response("403 Forbidden", [("Content-Length", "2")])
+        return [b"no"]
+    if path == "/big":
+        start_response("200 OK", [("Content-Length", str(8 << 20))])
+        return (b"x" * 65536 for _ in range(128))
+    if path == "/slow":
+        time.sleep(5)
+    if path == "/204":
+        start_response("204 No Content", [("Content-Length", "5")])
+        return [b""]
+    if path == "/304":
+        start_response("304 Not Modified", [("ETag", '"x"')])
+        return []
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"ok"]
+"#;
+
+fn project() -> Project {
+    Project::new(TIERCE, APP, "workers = 1\nlimits = { body = '1MB', time = '1s' }")
+}
+
+#[test]
+fn bodies_in_any_framing_arrive_whole() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    for length in [0, 1, 65_535, 65_536, 65_537, 1_000_000] {
+        let body: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let response = client.post("/echo", &body).unwrap();
+        assert_eq!((response.status, response.body == body), (200, true), "{length} bytes");
+    }
+    client.send("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    for piece in ["5\r\nhello\r\n", "1;x=y\r\n \r\n", "5\r\nwo", "rld\r\n0\r\nTrailer: x\r\n\r\n"] {
+        client.send(piece).unwrap();
+    }
+    assert_eq!(client.response().unwrap().text(), "hello world");
+    let large = "x".repeat(300_000);
+    client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n", 300_000)).unwrap();
+    assert_eq!(client.response().unwrap().body.len(), 300_000);
+}
+
+#[test]
+fn one_connection_serves_many_requests() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    let one = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    client.send(one.repeat(20)).unwrap();
+    for _ in 0..20 {
+        assert_eq!(client.response().unwrap().text(), "ok");
+    }
+    client.send("\r\nGET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let last = client.response().unwrap();
+    assert_eq!((last.field("connection"), client.rest().unwrap()), (Some("close"), vec![]));
+    let mut old = running.client();
+    old.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    assert_eq!(old.response().unwrap().field("connection"), Some("keep-alive"));
+    old.send("GET /stream HTTP/1.0\r\n\r\n").unwrap();
+    let streamed = old.response().unwrap();
+    assert_eq!((streamed.text().as_str(), streamed.field("transfer-encoding")), ("block 0block 1block 2", None));
+}
+
+#[test]
+fn responses_are_framed_by_status_and_method() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(client.head().unwrap().field("transfer-encoding"), Some("chunked"));
+    let chunks: Vec<_> = std::iter::from_fn(|| Some(client.chunk().unwrap()).filter(|chunk| !chunk.is_empty())).collect();
+    assert_eq!(chunks, [b"block 0", b"block 1", b"block 2"]);
+    for (method, path, status, length) in [
+        ("HEAD", "/big", 200, Some("8388608")),
+        ("HEAD", "/stream", 200, None),
+        ("GET", "/204", 204, None),
+        ("GET", "/304", 304, None),
+        ("HEAD", "/", 200, Some("2")),
+    ] {
+        client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
+        let head = client.head().unwrap();
+        assert_eq!((head.status, head.field("transfer-encoding")), (status, None), "{method} {path}");
+        if length.is_some() {
+            assert_eq!(head.field("content-length"), length, "{method} {path}");
+        }
+        if status == 204 {
+            assert_eq!(head.field("content-length"), None);
+        }
+        assert!(head.field("date").is_some_and(|date| date.ends_with("GMT")));
+    }
+    // Nothing of those bodies is left on the connection.
+    assert_eq!(client.get("/").unwrap().text(), "ok");
+    assert_eq!(client.get("/big").unwrap().body.len(), 8 << 20);
+}
+
+#[test]
+fn a_client_that_expects_100_is_told_when_the_application_reads() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client.send(head("/echo")).unwrap();
+    assert_eq!(client.head().unwrap().status, 100);
+    client.send("hello").unwrap();
+    assert_eq!(client.response().unwrap().text(), "hello");
+    // One that the application does not read gets its answer instead, and the connection ends.
+    client.send(head("/ignore")).unwrap();
+    let response = client.response().unwrap();
+    assert_eq!((response.status, response.field("connection")), (403, Some("close")));
+}
+
+#[test]
+fn an_answer_before_the_end_of_the_body_arrives() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    client.send("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 900000\r\n\r\n").unwrap();
+    client.send(vec![b'x'; 100_000]).unwrap();
+    let response = client.response().unwrap();
+    assert_eq!((response.status, response.field("connection")), (403, Some("close")));
+}
+
+fn refused(running: &Running<'_>, label: &str, request: &[u8], status: u16) {
+    let mut client: Client = running.client();
+    client.send(request).unwrap();
+    let response = client.response().unwrap();
+    assert_eq!((response.status, response.field("connection")), (status, Some("close")), "{label}");
+    assert_eq!(client.rest().unwrap(), b"", "{label}: nothing more is answered");
+}
+
+#[test]
+fn what_could_be_read_in_two_ways_is_refused() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (label, request, status) in [
+        ("both framings", format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"), 400),
+        ("two lengths", format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n{smuggled}"), 400),
+        ("bare line feeds", "GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("a folded field", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n".to_owned(), 400),
+        ("a space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
+        ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("another version", "GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
+        ("a tunnel", "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 405),
+        ("an unknown expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n".to_owned(), 417),
+        ("a long target", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9_000)), 414),
+        ("a long head", format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200)), 431),
+        ("a long body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n".to_owned(), 413),
+        ("a bad chunk", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), 400),
+        ("a climbing path", "GET /../etc HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
+        ("a TLS handshake", "\x16\x03\x01\x02\x00\x01\x00".to_owned(), 400),
+    ] {
+        refused(&running, label, request.as_bytes(), status);
+    }
+    let chunks = format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{0:x}\r\n{1}\r\n", 2_000_000, "x".repeat(1_100_000));
+    let mut client = running.client();
+    client.send(chunks).unwrap_or_default();
+    assert_eq!(client.response().unwrap().status, 413, "a chunked body that is too long");
+}
+
+#[test]
+fn a_client_cannot_speak_for_the_edge() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    client
+        .send(
+            "GET /environ?a=%20b HTTP/1.1\r\nHost: test.example:81\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
+             Proxy: evil\r\nX_Real_Name: evil\r\nX-Request-Id: evil\r\nConnection: X-Secret\r\nX-Secret: evil\r\n\
+             Cookie: a=1\r\nCookie: b=2\r\nAccept: x\r\nAccept: y\r\n\r\n",
+        )
+        .unwrap();
+    let response = client.response().unwrap();
+    let text = response.text();
+    assert!(!text.contains("evil") && !text.contains("6.6.6.6"), "{text}");
+    for part in [
+        "('HTTP_COOKIE', 'a=1; b=2')",
+        "('HTTP_ACCEPT', 'x,y')",
+        "('HTTP_HOST', 'test.example:81')",
+        "('QUERY_STRING', 'a=%20b')",
+        "('REMOTE_ADDR', '127.0.0.1')",
+        "('REQUEST_METHOD', 'GET')",
+        "('SERVER_PROTOCOL', 'HTTP/1.1')",
+        "('wsgi.url_scheme', 'http')",
+        &format!("('SERVER_PORT', '{}')", project.port),
+        &format!("('HTTP_X_REQUEST_ID', '{}')", response.field("x-request-id").unwrap()),
+    ] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+}
+
+#[test]
+fn an_application_that_does_not_answer_is_not_waited_for_for_ever() {
+    let project = project();
+    let running = project.up(&["--access-log", "json"]);
+    let response = running.client().get("/slow").unwrap();
+    assert_eq!(response.status, 504);
+    assert!(response.text().contains("http_response_timeout"), "{}", response.text());
+    wait_for("the ending in the log", || running.out().contains("\"tierce.ending\":\"http_response_timeout\""));
+    assert_eq!(running.client().get("/").unwrap().status, 200);
+}
+
+#[test]
+fn a_half_closed_client_gets_its_answer() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    let mut client = running.client();
+    client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client.end().unwrap();
+    assert_eq!(client.response().unwrap().text(), "block 0block 1block 2");
+}

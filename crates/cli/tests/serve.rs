@@ -1,0 +1,115 @@
+//! The demo as a user meets it: workers in turn, scaling, what `ps` and the logs show.
+
+use std::collections::BTreeSet;
+
+use testkit::{Project, wait_for};
+
+const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
+const HELLO: &str = include_str!("../../../examples/hello/app.py");
+
+fn pages(running: &testkit::Running<'_>, count: usize) -> Vec<(String, String)> {
+    let mut client = running.client();
+    (0..count)
+        .map(|_| {
+            let response = client.get("/").unwrap();
+            assert_eq!(response.status, 200);
+            let text = response.text();
+            let (_, rest) = text.trim().split_once("This is ").unwrap();
+            let (host, pid) = rest.trim_end_matches('.').split_once(", process ").unwrap();
+            (host.to_owned(), pid.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn workers_and_nodes_answer_in_turn() {
+    let project = Project::new(TIERCE, HELLO, "workers = 3\nexpose = true");
+    let running = project.up(&[]);
+    let pids: BTreeSet<_> = pages(&running, 3).into_iter().map(|(_, pid)| pid).collect();
+    assert_eq!(pids.len(), 3, "each worker once");
+    project.ok(&["scale", "web=4"]);
+    let mut hosts = std::collections::BTreeMap::<String, u32>::new();
+    for (host, _) in pages(&running, 24) {
+        *hosts.entry(host).or_default() += 1;
+    }
+    let expected = (1..=4).map(|node| (format!("web.{node}"), 6)).collect();
+    assert_eq!(hosts, expected, "each node as often as the others");
+    let response = running.client().get("/").unwrap();
+    let served_by = response.field("x-served-by").unwrap().to_owned();
+    assert!(served_by.starts_with("web.") && served_by.contains('/'), "{served_by}");
+    assert_eq!(response.field("x-request-id").map(str::len), Some(16));
+}
+
+#[test]
+fn ps_tells_what_runs() {
+    let project = Project::new(TIERCE, HELLO, "workers = 2");
+    let running = project.up(&["--scale", "web=2"]);
+    pages(&running, 8);
+    // The last answer can be here before its slot is counted as free.
+    wait_for("all requests to be counted", || {
+        let ps = running.ps();
+        ps["items"].as_array().unwrap().iter().map(|node| node["requests"].as_u64().unwrap()).sum::<u64>() == 8
+    });
+    let ps = running.ps();
+    assert_eq!((&ps["schema"], &ps["apps"][0]["name"], &ps["apps"][0]["queued"]), (&1.into(), &"web".into(), &0.into()));
+    let nodes = ps["items"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    for (at, node) in nodes.iter().enumerate() {
+        let keys: Vec<_> = node.as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected = [
+            "node", "state", "hostname", "isolation", "generation", "pid", "requests", "in_flight", "slots", "rss", "uptime",
+            "workers",
+        ];
+        expected.sort_unstable();
+        let mut keys = keys;
+        keys.sort_unstable();
+        assert_eq!(keys, expected);
+        assert_eq!((&node["node"], &node["state"]), (&format!("web.{}", at + 1).into(), &"ready".into()));
+        assert!(["uts", "env"].contains(&node["isolation"].as_str().unwrap()));
+        let workers = node["workers"].as_array().unwrap();
+        assert_eq!(workers.len(), 2);
+        for worker in workers {
+            assert!(0 < worker["rss"].as_u64().unwrap() && 0 < worker["slots"].as_u64().unwrap());
+        }
+    }
+    let text = project.ok(&["ps"]).out;
+    assert!(text.contains("web.2") && text.contains("web: 0 queued"), "{text}");
+}
+
+#[test]
+fn logs_hold_what_the_application_prints_and_each_request() {
+    let app = format!("{HELLO}\n\n@app.get('/say')\ndef say():\n    print('hello from the application')\n    return 'said'\n");
+    let project = Project::new(TIERCE, &app, "workers = 1");
+    let running = project.up(&["--access-log", "json"]);
+    running.client().get("/say?x=1").unwrap();
+    let mut text = String::new();
+    wait_for("the log", || {
+        text = project.ok(&["logs", "-n", "50", "web.1"]).out;
+        text.contains("hello from the application") && text.contains("/say")
+    });
+    let line = text.lines().find(|line| line.contains("url.path")).unwrap();
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    for (name, expected) in [
+        ("http.request.method", serde_json::json!("GET")),
+        ("url.path", "/say".into()),
+        ("url.query", "x=1".into()),
+        ("http.response.status_code", 200.into()),
+        ("tierce.node", "web.1".into()),
+        ("tierce.ending", "served".into()),
+    ] {
+        assert_eq!(event[name], expected, "{line}");
+    }
+    assert!(running.out().contains("hello from the application"), "the foreground shows it too");
+    assert_eq!(project.run(&["logs", "web.9"]).out, "");
+}
+
+#[test]
+fn an_application_is_found_without_configuration() {
+    let project = Project::new(TIERCE, HELLO, "");
+    std::fs::remove_file(project.path().join("tierce.toml")).unwrap();
+    let mut command = project.command(&["up", "-w", "1"]);
+    command.args(["-b", &format!("127.0.0.1:{}", project.port), "--python"]).arg(testkit::python());
+    let running = project.start(command);
+    assert!(running.err().contains("found app:app in app.py"), "{}", running.err());
+    assert_eq!(pages(&running, 1).len(), 1);
+}

@@ -1,0 +1,169 @@
+//! HTTP/1.1 on one connection, strict in what it accepts.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
+
+/// Nothing in a test takes longer.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// A response as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// Fields in order, names in lower case.
+    pub fields: Vec<(String, String)>,
+    /// Its body without framing.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
+}
+
+impl Client {
+    /// Connects to a port of this machine.
+    pub fn connect(port: u16) -> io::Result<Self> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::new() })
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends a GET and reads the response.
+    pub fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))?;
+        self.response()
+    }
+
+    /// Sends a POST with a body of known length and reads the response.
+    pub fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Response> {
+        self.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", body.len()))?;
+        self.send(body)?;
+        self.response()
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+
+    /// Reads a response to anything but HEAD.
+    pub fn response(&mut self) -> io::Result<Response> {
+        let mut response = self.head()?;
+        if response.status / 100 == 1 || matches!(response.status, 204 | 304) {
+            return Ok(response);
+        }
+        if response.field("transfer-encoding") == Some("chunked") {
+            response.body = self.chunks()?;
+        } else if let Some(length) = response.field("content-length") {
+            let length: usize = length.parse().map_err(|_| malformed("Content-Length"))?;
+            response.body = self.take(length)?;
+        } else {
+            response.body = self.rest()?;
+        }
+        Ok(response)
+    }
+
+    /// Reads a response's head only.
+    pub fn head(&mut self) -> io::Result<Response> {
+        let status_line = self.line()?;
+        let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+        let status = status.ok_or_else(|| malformed(&status_line))?;
+        let mut fields = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line.is_empty() {
+                return Ok(Response { status, fields, body: Vec::new() });
+            }
+            let (name, value) = line.split_once(": ").or_else(|| line.split_once(':')).ok_or_else(|| malformed(&line))?;
+            fields.push((name.to_ascii_lowercase(), value.to_owned()));
+        }
+    }
+
+    /// Reads one chunk of a chunked body; empty at its end.
+    pub fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let line = self.line()?;
+        let length = usize::from_str_radix(&line, 16).map_err(|_| malformed(&line))?;
+        let data = self.take(length)?;
+        if !self.line()?.is_empty() {
+            return Err(malformed("a chunk without end"));
+        }
+        Ok(data)
+    }
+
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
+                return Ok(body);
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    /// Reads until the connection ends.
+    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        self.stream.read_to_end(&mut rest)?;
+        Ok(rest)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(at) = self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                let line = String::from_utf8_lossy(&self.buffer[..at]).into_owned();
+                self.buffer.drain(..at + 2);
+                return Ok(line);
+            }
+            self.fill()?;
+        }
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < length {
+            self.fill()?;
+        }
+        Ok(self.buffer.drain(..length).collect())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut piece = [0; 16 * 1024];
+        match self.stream.read(&mut piece)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.buffer.extend_from_slice(&piece[..count]);
+                Ok(())
+            }
+        }
+    }
+}
