@@ -1,4 +1,5 @@
 //! The edge as clients meet it, byte by byte.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use testkit::{Client, Project, Running, wait_for};
 
@@ -61,7 +62,12 @@ fn bodies_in_any_framing_arrive_whole() {
     }
     assert_eq!(client.response().unwrap().text(), "hello world");
     let large = "x".repeat(300_000);
-    client.send(format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n", 300_000)).unwrap();
+    client
+        .send(format!(
+            "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{large}\r\n0\r\n\r\n",
+            300_000
+        ))
+        .unwrap();
     assert_eq!(client.response().unwrap().body.len(), 300_000);
 }
 
@@ -93,7 +99,8 @@ fn responses_are_framed_by_status_and_method() {
     let mut client = running.client();
     client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().field("transfer-encoding"), Some("chunked"));
-    let chunks: Vec<_> = std::iter::from_fn(|| Some(client.chunk().unwrap()).filter(|chunk| !chunk.is_empty())).collect();
+    let chunks: Vec<_> =
+        std::iter::from_fn(|| Some(client.chunk().unwrap()).filter(|chunk| !chunk.is_empty())).collect();
     assert_eq!(chunks, [b"block 0", b"block 1", b"block 2"]);
     for (method, path, status, length) in [
         ("HEAD", "/big", 200, Some("8388608")),
@@ -123,7 +130,8 @@ fn a_client_that_expects_100_is_told_when_the_application_reads() {
     let project = project();
     let running = project.up(&["--access-log", "off"]);
     let mut client = running.client();
-    let head = |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    let head =
+        |path: &str| format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     client.send(head("/echo")).unwrap();
     assert_eq!(client.head().unwrap().status, 100);
     client.send("hello").unwrap();
@@ -159,8 +167,18 @@ fn what_could_be_read_in_two_ways_is_refused() {
     let running = project.up(&["--access-log", "off"]);
     let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     for (label, request, status) in [
-        ("both framings", format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"), 400),
-        ("two lengths", format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n{smuggled}"), 400),
+        (
+            "both framings",
+            format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+            ),
+            400,
+        ),
+        (
+            "two lengths",
+            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n{smuggled}"),
+            400,
+        ),
         ("bare line feeds", "GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
         ("a folded field", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n".to_owned(), 400),
         ("a space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
@@ -177,7 +195,11 @@ fn what_could_be_read_in_two_ways_is_refused() {
     ] {
         refused(&running, label, request.as_bytes(), status);
     }
-    let chunks = format!("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{0:x}\r\n{1}\r\n", 2_000_000, "x".repeat(1_100_000));
+    let chunks = format!(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{0:x}\r\n{1}\r\n",
+        2_000_000,
+        "x".repeat(1_100_000)
+    );
     let mut client = running.client();
     client.send(chunks).unwrap_or_default();
     assert_eq!(client.response().unwrap().status, 413, "a chunked body that is too long");

@@ -1,4 +1,5 @@
 //! What changes while requests come loses none of them and runs none twice.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 
@@ -66,7 +67,7 @@ fn reload_and_restart_lose_nothing() {
 
 #[test]
 fn a_reload_that_cannot_be_imported_changes_nothing() {
-    let project = Project::new(TIERCE, RUNS, "workers = 1");
+    let project = Project::new(TIERCE, RUNS, "workers = 1\napp = 'app:app'");
     let outcomes = under_load(&project, |running| {
         let before = running.workers();
         project.write("app.py", "import nothing_of_this_name\n");

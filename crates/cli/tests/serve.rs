@@ -1,4 +1,5 @@
 //! The demo as a user meets it: workers in turn, scaling, what `ps` and the logs show.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;
 
@@ -51,13 +52,26 @@ fn ps_tells_what_runs() {
         ps["items"].as_array().unwrap().iter().map(|node| node["requests"].as_u64().unwrap()).sum::<u64>() == 8
     });
     let ps = running.ps();
-    assert_eq!((&ps["schema"], &ps["apps"][0]["name"], &ps["apps"][0]["queued"]), (&1.into(), &"web".into(), &0.into()));
+    assert_eq!(
+        (&ps["schema"], &ps["apps"][0]["name"], &ps["apps"][0]["queued"]),
+        (&1.into(), &"web".into(), &0.into())
+    );
     let nodes = ps["items"].as_array().unwrap();
     assert_eq!(nodes.len(), 2);
     for (at, node) in nodes.iter().enumerate() {
         let keys: Vec<_> = node.as_object().unwrap().keys().map(String::as_str).collect();
         let mut expected = [
-            "node", "state", "hostname", "isolation", "generation", "pid", "requests", "in_flight", "slots", "rss", "uptime",
+            "node",
+            "state",
+            "hostname",
+            "isolation",
+            "generation",
+            "pid",
+            "requests",
+            "in_flight",
+            "slots",
+            "rss",
+            "uptime",
             "workers",
         ];
         expected.sort_unstable();
@@ -78,7 +92,9 @@ fn ps_tells_what_runs() {
 
 #[test]
 fn logs_hold_what_the_application_prints_and_each_request() {
-    let app = format!("{HELLO}\n\n@app.get('/say')\ndef say():\n    print('hello from the application')\n    return 'said'\n");
+    let app = format!(
+        "{HELLO}\n\n@app.get('/say')\ndef say():\n    print('hello from the application')\n    return 'said'\n"
+    );
     let project = Project::new(TIERCE, &app, "workers = 1");
     let running = project.up(&["--access-log", "json"]);
     running.client().get("/say?x=1").unwrap();

@@ -1,4 +1,5 @@
 //! As a service: in the background, under a service manager, with an environment of its own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::os::unix::net::UnixDatagram;
 
@@ -88,7 +89,9 @@ fn variables_come_from_everywhere() {
     command.env("INHERITED", "three").env("TIERCE_THREADS", "7");
     let running = project.start(command);
     let mut client = running.client();
-    for (name, value) in [("FROM_ENV", "one"), ("FROM_FILE", "two"), ("BOTH", "env"), ("INHERITED", "three"), ("HOSTNAME", "web.1")] {
+    for (name, value) in
+        [("FROM_ENV", "one"), ("FROM_FILE", "two"), ("BOTH", "env"), ("INHERITED", "three"), ("HOSTNAME", "web.1")]
+    {
         assert_eq!(client.get(&format!("/{name}")).unwrap().text(), value, "{name}");
     }
     let bad = {

@@ -1,4 +1,5 @@
 //! PEP 3333 as applications rely on it, and the frameworks that people use.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use testkit::{Project, wait_for};
 
@@ -152,7 +153,8 @@ fn fields_and_input() {
     let running = project.up(&["--access-log", "off"]);
     let mut client = running.client();
     let response = client.get("/headers").unwrap();
-    let cookies: Vec<_> = response.fields.iter().filter(|(name, _)| name == "set-cookie").map(|(_, value)| value.as_str()).collect();
+    let cookies: Vec<_> =
+        response.fields.iter().filter(|(name, _)| name == "set-cookie").map(|(_, value)| value.as_str()).collect();
     assert_eq!(cookies, ["a=1", "b=2"]);
     assert_eq!((response.field("connection"), response.field("date")), (None, Some("now")));
     assert_eq!(response.field("x-latin"), Some("caf\u{fffd}"), "one byte, which is no UTF-8");
@@ -162,7 +164,9 @@ fn fields_and_input() {
 
 #[test]
 fn threads_started_at_import_do_not_break_the_workers() {
-    let app = format!("import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n{RULES}");
+    let app = format!(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n{RULES}"
+    );
     let project = Project::new(TIERCE, &app, "workers = 2");
     let running = project.up(&["--access-log", "off"]);
     assert!(running.err().contains("each worker imports it anew"), "{}", running.err());

@@ -96,7 +96,8 @@ impl Client {
     /// Reads a response's head only.
     pub fn head(&mut self) -> io::Result<Response> {
         let status_line = self.line()?;
-        let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+        let status =
+            status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| malformed(&status_line))?;
         let mut fields = Vec::new();
         loop {
@@ -104,7 +105,8 @@ impl Client {
             if line.is_empty() {
                 return Ok(Response { status, fields, body: Vec::new() });
             }
-            let (name, value) = line.split_once(": ").or_else(|| line.split_once(':')).ok_or_else(|| malformed(&line))?;
+            let (name, value) =
+                line.split_once(": ").or_else(|| line.split_once(':')).ok_or_else(|| malformed(&line))?;
             fields.push((name.to_ascii_lowercase(), value.to_owned()));
         }
     }

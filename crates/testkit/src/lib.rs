@@ -6,8 +6,8 @@
 
 mod client; //    HTTP/1.1, one connection
 mod load; //      unique POSTs at a steady rate, whatever becomes of them
-mod project; //   a directory with an application, and commands in it
-mod processes; // what runs, from /proc
+mod processes;
+mod project; //   a directory with an application, and commands in it // what runs, from /proc
 
 pub use client::{Client, Response};
 pub use load::{Outcome, run_load};

@@ -84,7 +84,8 @@ impl Project {
 
     /// The text of a configuration with these keys.
     pub fn config(&self, keys: &str) -> String {
-        let listen = if keys.contains("listen") { String::new() } else { format!("listen = [\"127.0.0.1:{}\"]\n", self.port) };
+        let listen =
+            if keys.contains("listen") { String::new() } else { format!("listen = [\"127.0.0.1:{}\"]\n", self.port) };
         let python = if keys.contains("python") { String::new() } else { format!("python = {:?}\n", python()) };
         format!("{listen}{python}{keys}\n")
     }

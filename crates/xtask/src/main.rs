@@ -1,30 +1,69 @@
-//! `cargo xtask test`: every check of the project, in the order in which they fail fastest.
-#![forbid(unsafe_code)]
+//! The project's own commands: `cargo xtask test` installs what the tests need and runs all of them.
 
-use std::process::{Command, ExitCode};
+mod layers; // who may depend on whom
+mod python; // the environment of the whole-program tests
 
-fn main() -> anyhow::Result<ExitCode> {
-    match std::env::args().nth(1).as_deref() {
-        Some("test") => test(),
-        _ => {
-            eprintln!("usage: cargo xtask test");
-            Ok(ExitCode::from(2))
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["test"] => test(),
+        ["reference"] => write_reference(),
+        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }
 
-fn test() -> anyhow::Result<ExitCode> {
-    for arguments in [
-        &["fmt", "--all", "--check"][..],
-        &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
-        &["test", "--workspace", "--locked"],
-    ] {
-        eprintln!("+ cargo {}", arguments.join(" "));
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        if !Command::new(cargo).args(arguments).status()?.success() {
-            eprintln!("error: `cargo {}` failed", arguments.join(" "));
-            return Ok(ExitCode::FAILURE);
-        }
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn test() -> Result<()> {
+    layers::check(&root())?;
+    check_reference()?;
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    python::prepare(&root())?;
+    cargo(&["test", "--workspace", "--locked"])
+}
+
+fn cargo(words: &[&str]) -> Result<()> {
+    eprintln!("== cargo {}", words.join(" "));
+    run(Command::new(env!("CARGO")).args(words).current_dir(root()))
+}
+
+/// Runs a tool that has to succeed.
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    if !status.success() {
+        bail!("{command:?} failed: {status}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+const REFERENCE: &str = "docs/reference/config.md";
+
+/// The page is made from the schema; a stale one is an error.
+fn check_reference() -> Result<()> {
+    let page = std::fs::read_to_string(root().join(REFERENCE)).unwrap_or_default();
+    if page != config::reference_markdown() {
+        bail!("{REFERENCE} is not what the schema says: run `cargo xtask reference` and commit it");
+    }
+    Ok(())
+}
+
+fn write_reference() -> Result<()> {
+    std::fs::write(root().join(REFERENCE), config::reference_markdown()).context(REFERENCE)
 }
