@@ -1,16 +1,16 @@
 //! Queue and slots of one application: which worker gets which request, and when.
 //!
 //! One bounded queue. A request leaves it only for a worker with room: fewer unstarted requests than its [`Window`], and
-//! fewer in flight than `threads` and that window. Among nodes with room the one with the least outstanding work per worker gets it,
-//! ties to the one that waited longest for a turn; among the workers of a node likewise, so that requests that come one
-//! at a time walk over all of them.
+//! fewer in flight than `threads` and that window. Among nodes with room, those with about the least outstanding work per
+//! worker take turns; within a node the worker with the least gets it, ties to the one that waited longest. So requests
+//! that come one at a time walk over all workers, and many at a time are spread evenly.
 //!
 //! Invariants: nothing waits while a worker has room; who came first goes first; every request given to a worker is
 //! counted there until [`Dispatch::end`] says that its *work* has ended.
 
 use std::{collections::VecDeque, time::Duration};
 
-use crate::Window;
+use crate::{Window, window::Elsewhere};
 
 /// Names a node within one run of Tierce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,8 +76,25 @@ impl Worker {
 struct Node {
     id: NodeId,
     places: Vec<u32>,
-    last_turn: u64,
+    /// Requests that it was given per worker, in parts of [`UNIT`]: whoever has the least has the next turn.
+    given: u64,
 }
+
+/// What [`Dispatch::pick`] has to know of a node.
+#[derive(Debug)]
+struct Survey {
+    /// Outstanding work per worker, in parts of [`UNIT`].
+    share: u64,
+    place: u32,
+}
+
+/// One request, in shares of a node.
+const UNIT: u64 = 1_000_000;
+
+/// Nodes with half as much again to do as the least, and two requests per worker more, count as equal and have turns. On a
+/// busy machine the scheduler favours some processes; they would be given ever more if only the shortest line counted.
+const NEARLY: u64 = 2;
+const NEARLY_ALWAYS: u64 = 2 * UNIT;
 
 #[derive(Debug)]
 struct Waiting<W> {
@@ -94,6 +111,8 @@ pub struct Dispatch<W> {
     queue_length: usize,
     tickets: u64,
     turns: u64,
+    /// The most that a node had been given before its last turn.
+    given: u64,
     serials: u32,
     node_ids: u32,
 }
@@ -108,6 +127,7 @@ impl<W> Dispatch<W> {
             queue_length: queue_length as usize,
             tickets: 0,
             turns: 0,
+            given: 0,
             serials: 0,
             node_ids: 0,
         }
@@ -169,8 +189,12 @@ impl<W> Dispatch<W> {
 
     /// The worker has called the application, after the request had waited there.
     pub fn start(&mut self, id: WorkerId, waited: Duration) {
+        // A long wait speaks against the window only if the request could have waited less elsewhere. When all workers are
+        // equally late, narrow windows would only let the scheduler decide who gets how much.
+        let elsewhere =
+            if waited <= Window::LONG || self.could_rebind(id) { Elsewhere::Sooner } else { Elsewhere::AlsoLate };
         if let Some(worker) = self.worker_mut(id) {
-            worker.window.started(waited, worker.unstarted);
+            worker.window.started(waited, worker.unstarted, elsewhere);
             worker.unstarted = worker.unstarted.saturating_sub(1);
         }
     }
@@ -187,7 +211,7 @@ impl<W> Dispatch<W> {
         }
     }
 
-    /// Another worker that has nothing unstarted and room for a request that waits unstarted at `holder`; it gets it.
+    /// Another worker with less to do and nothing unstarted, for a request that waits unstarted at `holder`; it gets it.
     pub fn rebind(&mut self, holder: WorkerId) -> Option<WorkerId> {
         let place = self.pick(Some(holder))?;
         Some(self.give(place))
@@ -202,7 +226,7 @@ impl<W> Dispatch<W> {
     pub fn add_node(&mut self) -> NodeId {
         self.node_ids += 1;
         let id = NodeId(self.node_ids);
-        self.nodes.push(Node { id, places: Vec::new(), last_turn: 0 });
+        self.nodes.push(Node { id, places: Vec::new(), given: self.given });
         id
     }
 
@@ -282,40 +306,53 @@ impl<W> Dispatch<W> {
 
     /// The place of the worker whose turn it is. With `instead_of`: only a worker that would start the request sooner.
     fn pick(&self, instead_of: Option<WorkerId>) -> Option<u32> {
-        let mut best: Option<(&Node, u64, u32)> = None;
-        for node in &self.nodes {
-            let mut outstanding = 0u64;
-            let mut accepting = 0u64;
-            let mut least: Option<(u32, &Worker)> = None;
-            for (place, worker) in node.places.iter().filter_map(|place| Some((*place, self.at(*place)?))) {
-                outstanding += u64::from(worker.in_flight);
-                accepting += u64::from(worker.accepting);
-                let allowed = instead_of.is_none_or(|id| id.place != place && worker.unstarted == 0);
-                let order = |worker: &Worker| (worker.in_flight, worker.last_turn);
-                if worker.has_room() && allowed && least.is_none_or(|(_, other)| order(worker) < order(other)) {
-                    least = Some((place, worker));
-                }
-            }
-            let Some((place, _)) = least else { continue };
-            // Work per worker, in thousandths, so that a node which lost a worker is not given as much as the others.
-            let share = outstanding * 1_000 / accepting.max(1);
-            if best.is_none_or(|(other, lowest, _)| (share, node.last_turn) < (lowest, other.last_turn)) {
-                best = Some((node, share, place));
+        let holder = match instead_of {
+            None => None,
+            Some(id) => Some(self.worker(id)?),
+        };
+        let least = self.nodes.iter().filter_map(|node| Some(self.survey(node, holder)?.share)).min()?;
+        let limit = least + least / NEARLY + NEARLY_ALWAYS;
+        let near = self.nodes.iter().filter_map(|node| Some((node, self.survey(node, holder)?)));
+        let next = near.filter(|(_, survey)| survey.share <= limit).min_by_key(|(node, _)| node.given)?;
+        Some(next.1.place)
+    }
+
+    /// How much a node has to do, and which of its workers is next; `None` when none has room.
+    fn survey(&self, node: &Node, holder: Option<&Worker>) -> Option<Survey> {
+        let mut outstanding = 0u64;
+        let mut accepting = 0u64;
+        let mut next: Option<(u32, &Worker)> = None;
+        for (place, worker) in node.places.iter().filter_map(|place| Some((*place, self.at(*place)?))) {
+            outstanding += u64::from(worker.in_flight);
+            accepting += u64::from(worker.accepting);
+            // Moving is to even out, never to let the scheduler's favourite gather everything.
+            let better = |holder: &Worker| worker.unstarted == 0 && worker.in_flight + 1 < holder.in_flight;
+            let order = |worker: &Worker| (worker.in_flight, worker.last_turn);
+            if worker.has_room()
+                && holder.is_none_or(better)
+                && next.is_none_or(|(_, other)| order(worker) < order(other))
+            {
+                next = Some((place, worker));
             }
         }
-        best.map(|(_, _, place)| place)
+        Some(Survey { share: outstanding * UNIT / accepting.max(1), place: next?.0 })
     }
 
     fn give(&mut self, place: u32) -> WorkerId {
         self.turns += 1;
-        let turn = self.turns;
         let worker = self.workers[place as usize].as_mut().expect("`pick` names a worker that is there");
         worker.in_flight += 1;
         worker.unstarted += 1;
-        worker.last_turn = turn;
+        worker.last_turn = self.turns;
         let (id, node) = (WorkerId { place, serial: worker.serial }, worker.node);
         if let Some(node) = self.nodes.iter_mut().find(|known| known.id == node) {
-            node.last_turn = turn;
+            let accepting = node.places.iter().filter(|place| {
+                self.workers.get(**place as usize).and_then(Option::as_ref).is_some_and(|worker| worker.accepting)
+            });
+            // A node that had no turn for long, or is new, has no claim to all the turns that it missed.
+            let now = node.given.max(self.given.saturating_sub(UNIT));
+            self.given = self.given.max(now);
+            node.given = now + UNIT / (accepting.count() as u64).max(1);
         }
         id
     }
@@ -338,11 +375,13 @@ impl<W> Dispatch<W> {
     }
 }
 
-/// For tests of those who have no socket to name a worker by.
-impl WorkerId {
-    /// An id that no [`Dispatch`] has given out.
-    pub fn unknown() -> Self {
-        Self { place: u32::MAX, serial: 0 }
+#[cfg(test)]
+impl<W> Dispatch<W> {
+    /// Brings all windows to one, as slow requests do.
+    pub(crate) fn narrow(&mut self) {
+        for worker in self.workers.iter_mut().flatten() {
+            (0..5).for_each(|_| worker.window.started(Window::LONG * 2, 1, Elsewhere::Sooner));
+        }
     }
 }
 

@@ -13,6 +13,15 @@ pub struct Window {
     size: u32,
 }
 
+/// How long the request would have waited at another worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// One had nothing unstarted.
+    Sooner,
+    /// All had.
+    AlsoLate,
+}
+
 impl Window {
     /// Waits below this widen the window.
     pub const SHORT: Duration = Duration::from_millis(2);
@@ -21,7 +30,7 @@ impl Window {
     /// Wider brings nothing more (measured: 8 to 32 alike).
     pub const WIDEST: u32 = 32;
     /// Where a new worker begins: cheap, and soon corrected.
-    const FIRST: u32 = 4;
+    const FIRST: u32 = Self::WIDEST;
 
     /// The window of a worker of which nothing is known.
     pub fn new() -> Self {
@@ -34,8 +43,11 @@ impl Window {
     }
 
     /// A request started after it had waited in the window, in which `unstarted` were, itself included.
-    pub fn started(&mut self, waited: Duration, unstarted: u32) {
+    pub(crate) fn started(&mut self, waited: Duration, unstarted: u32, elsewhere: Elsewhere) {
         if Self::LONG < waited {
+            if elsewhere == Elsewhere::AlsoLate {
+                return;
+            }
             self.size = (self.size / 2).max(1);
         } else if waited < Self::SHORT && self.size <= unstarted {
             self.size = (self.size + 1).min(Self::WIDEST);
@@ -58,14 +70,18 @@ mod tests {
         let (fast, slow) = (Duration::from_micros(100), Duration::from_millis(20));
         let mut window = Window::new();
         for _ in 0..100 {
-            window.started(fast, window.size());
+            window.started(fast, window.size(), Elsewhere::Sooner);
         }
         assert_eq!(window.size(), Window::WIDEST);
         for _ in 0..10 {
-            window.started(slow, 1);
+            window.started(slow, 1, Elsewhere::AlsoLate);
+        }
+        assert_eq!(window.size(), Window::WIDEST, "nobody was quicker");
+        for _ in 0..10 {
+            window.started(slow, 1, Elsewhere::Sooner);
         }
         assert_eq!(window.size(), 1);
-        window.started(fast, 0);
+        window.started(fast, 0, Elsewhere::Sooner);
         assert_eq!(window.size(), 1, "a window that was not full has no reason to grow");
     }
 }

@@ -195,6 +195,7 @@ impl Upload {
                 self.ask_client(connection);
             }
             let had = connection.input.len();
+            connection.make_room();
             match connection.poll_read(context) {
                 Poll::Ready(Filled::More) => {
                     self.earn(connection.input.len() - had);

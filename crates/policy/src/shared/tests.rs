@@ -5,8 +5,7 @@ fn one_slot() -> (Arc<Shared>, WorkerId) {
     let node = shared.add_node();
     let worker = shared.change(Instant::now(), |dispatch| {
         let worker = dispatch.add_worker(node, 1);
-        // Slow requests narrow its window to one.
-        (0..5).for_each(|_| dispatch.start(worker, crate::Window::LONG * 2));
+        dispatch.narrow();
         worker
     });
     (shared, worker)
