@@ -202,7 +202,7 @@ pub(crate) fn parts(
         extension,
         state_directory: place.directory().to_owned(),
         sink: sink.clone(),
-        shared: Shared::new(config.limits.queue_length),
+        shared: Shared::new(config.limits.queue_length, sys::available_cores()),
         table: sender,
         edge_threads: config.cores as usize,
         listeners,

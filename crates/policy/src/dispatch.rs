@@ -109,6 +109,7 @@ pub struct Dispatch<W> {
     nodes: Vec<Node>,
     queue: VecDeque<Waiting<W>>,
     queue_length: usize,
+    cores: u32,
     tickets: u64,
     turns: u64,
     /// The most that a node had been given before its last turn.
@@ -118,13 +119,14 @@ pub struct Dispatch<W> {
 }
 
 impl<W> Dispatch<W> {
-    /// An application without nodes, whose queue holds at most `queue_length` requests.
-    pub fn new(queue_length: u32) -> Self {
+    /// An application without nodes, whose queue holds at most `queue_length` requests, on a machine of so many cores.
+    pub fn new(queue_length: u32, cores: u32) -> Self {
         Self {
             workers: Vec::new(),
             nodes: Vec::new(),
             queue: VecDeque::new(),
             queue_length: queue_length as usize,
+            cores: cores.max(1),
             tickets: 0,
             turns: 0,
             given: 0,
@@ -189,6 +191,8 @@ impl<W> Dispatch<W> {
 
     /// The worker has called the application, after the request had waited there.
     pub fn start(&mut self, id: WorkerId, waited: Duration) {
+        // Where more workers than cores are busy, each waits for its turn on a core, which is not the handlers' fault.
+        let waited = waited / self.workers_per_core();
         // A long wait speaks against the window only if the request could have waited less elsewhere. When all workers are
         // equally late, narrow windows would only let the scheduler decide who gets how much.
         let elsewhere =
@@ -197,6 +201,11 @@ impl<W> Dispatch<W> {
             worker.window.started(waited, worker.unstarted, elsewhere);
             worker.unstarted = worker.unstarted.saturating_sub(1);
         }
+    }
+
+    fn workers_per_core(&self) -> u32 {
+        let accepting = self.workers.iter().flatten().filter(|worker| worker.accepting).count();
+        u32::try_from(accepting).unwrap_or(u32::MAX).div_ceil(self.cores).max(1)
     }
 
     /// The work of a request has ended, or it was taken back; `started` as told by [`Dispatch::start`].

@@ -52,9 +52,9 @@ pub enum Turn {
 }
 
 impl Shared {
-    /// An application without nodes.
-    pub fn new(queue_length: u32) -> Arc<Self> {
-        Arc::new(Self { dispatch: Mutex::new(Dispatch::new(queue_length)), idle: Notify::new() })
+    /// An application without nodes on a machine of so many cores.
+    pub fn new(queue_length: u32, cores: u32) -> Arc<Self> {
+        Arc::new(Self { dispatch: Mutex::new(Dispatch::new(queue_length, cores)), idle: Notify::new() })
     }
 
     /// A request wants to be run at `now`.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn app(nodes: usize, workers: usize, threads: u32) -> (Dispatch<u32>, Vec<WorkerId>) {
-    let mut dispatch = Dispatch::new(100);
+    let mut dispatch = Dispatch::new(100, 64);
     let mut ids = Vec::new();
     for _ in 0..nodes {
         let node = dispatch.add_node();

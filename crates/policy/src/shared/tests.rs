@@ -1,7 +1,7 @@
 use super::*;
 
 fn one_slot() -> (Arc<Shared>, WorkerId) {
-    let shared = Shared::new(10);
+    let shared = Shared::new(10, 64);
     let node = shared.add_node();
     let worker = shared.change(Instant::now(), |dispatch| {
         let worker = dispatch.add_worker(node, 1);
