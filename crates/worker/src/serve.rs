@@ -77,11 +77,11 @@ pub(crate) fn serve(
     Ok(Serving { worker, reader: Some(reader).into() })
 }
 
-/// All threads allocate from the same two arenas of the C library. Each would get one of its own otherwise, although
+/// All threads allocate from the same arena of the C library. Each would get one of its own otherwise, although
 /// the GIL lets hardly two of them allocate at a time, and each arena is memory that no other thread's request finds warm.
 fn share_memory() {
     // SAFETY: sets a number; called before the threads are started. Older C libraries ignore what they do not know.
-    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 #[pymethods]
