@@ -104,6 +104,41 @@ fn variables_come_from_everywhere() {
 }
 
 #[test]
+fn modules_are_found_on_the_configured_path() {
+    let app = APP.replace("import os, pwd", "import os, pwd\nimport shop_settings");
+    let project = Project::new(TIERCE, &app, "workers = 1\npythonpath = ['lib']");
+    project.write("lib/shop_settings.py", "");
+    assert_eq!(project.up(&[]).client().get("/HOSTNAME").unwrap().status, 200);
+}
+
+#[test]
+fn logs_are_followed() {
+    use std::io::{BufRead, BufReader};
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    let running = project.up(&["--access-log", "text"]);
+    let mut follower =
+        project.command(&["logs", "-f", "-n", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    // The follower may begin to look at any time; what it then prints is one of these.
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = running.client();
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                client.get("/HOSTNAME").unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        let found = lines.next().unwrap().unwrap();
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        found
+    });
+    assert!(found.contains("GET /HOSTNAME 200") && found.contains("web.1/"), "{found}");
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
 fn port_and_web_concurrency_are_honoured() {
     let project = Project::new(TIERCE, APP, "");
     project.write("tierce.toml", &format!("python = {:?}\n", testkit::python()));

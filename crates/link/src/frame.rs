@@ -91,8 +91,6 @@ pub mod flags {
     pub const HAS_LENGTH: u8 = 4;
     /// Response: the fields hold a Date.
     pub const HAS_DATE: u8 = 8;
-    /// Response: the fields hold a Server.
-    pub const HAS_SERVER: u8 = 16;
 }
 
 /// The peer did not keep to the protocol; the link must be given up.

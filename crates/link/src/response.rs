@@ -59,7 +59,7 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-/// Appends a Response frame. HAS_LENGTH is set from `head`; the caller adds LAST, DONE, HAS_DATE and HAS_SERVER.
+/// Appends a Response frame. HAS_LENGTH is set from `head`; the caller adds LAST, DONE and HAS_DATE.
 pub fn write_response(out: &mut Vec<u8>, id: ExchangeId, status: u16, frame_flags: u8, head: &ResponseHead<'_>) {
     let has_length = if head.content_length.is_some() { flags::HAS_LENGTH } else { 0 };
     let begun = begin(out, Kind::Response, frame_flags | has_length, status, id);

@@ -27,7 +27,7 @@ pub(crate) struct Head {
     /// Lines `Name: value` CRLF.
     pub(crate) fields: Vec<u8>,
     pub(crate) length: Option<u64>,
-    /// HAS_DATE and HAS_SERVER.
+    /// HAS_DATE.
     pub(crate) flags: u8,
 }
 

@@ -176,8 +176,6 @@ impl Head {
         }
         if is("date") {
             self.flags |= flags::HAS_DATE;
-        } else if is("server") {
-            self.flags |= flags::HAS_SERVER;
         }
         Ok(())
     }

@@ -131,3 +131,80 @@ fn a_node_that_lost_workers_gets_less() {
     }
     assert_eq!(dispatch.load(ids[4]).in_flight, 4);
 }
+
+/// A repeatable source of choices.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// What a story knows of a request that has a worker.
+struct Given {
+    worker: WorkerId,
+    started: bool,
+}
+
+#[test]
+fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
+    for seed in 0..200 {
+        let mut choices = Choices(seed);
+        let mut dispatch = Dispatch::new(20, 64);
+        let mut workers = Vec::new();
+        let mut given: Vec<Given> = Vec::new();
+        let (mut next, mut granted_last, mut waiting) = (0u32, None, 0usize);
+        for _ in 0..400 {
+            match choices.below(10) {
+                0 if workers.len() < 8 => {
+                    let node = dispatch.add_node();
+                    workers.extend((0..=choices.below(2)).map(|_| dispatch.add_worker(node, 2)));
+                }
+                1 if !workers.is_empty() => {
+                    let gone = workers.swap_remove(choices.below(workers.len()));
+                    dispatch.drain_worker(gone);
+                    given.retain(|request| request.worker != gone);
+                    dispatch.remove_worker(gone);
+                }
+                2..=5 => {
+                    next += 1;
+                    match dispatch.admit(|| next) {
+                        Admission::Go(worker) => given.push(Given { worker, started: false }),
+                        Admission::Wait(_) => waiting += 1,
+                        Admission::Full => assert_eq!(waiting, 20, "seed {seed}"),
+                    }
+                }
+                6 | 7 if !given.is_empty() => {
+                    let at = choices.below(given.len());
+                    let request = &mut given[at];
+                    if !request.started {
+                        request.started = true;
+                        dispatch.start(request.worker, Duration::from_micros(choices.below(10_000) as u64));
+                    }
+                }
+                _ if !given.is_empty() => {
+                    let request = given.swap_remove(choices.below(given.len()));
+                    dispatch.end(request.worker, request.started);
+                }
+                _ => {}
+            }
+            while let Some((waiter, worker)) = dispatch.next_grant() {
+                assert!(granted_last < Some(waiter), "seed {seed}: {waiter} after {granted_last:?}");
+                granted_last = Some(waiter);
+                waiting -= 1;
+                given.push(Given { worker, started: false });
+            }
+            assert_eq!(dispatch.queued(), waiting, "seed {seed}");
+            for worker in &workers {
+                let ours = given.iter().filter(|request| request.worker == *worker);
+                let (all, unstarted) =
+                    ours.fold((0, 0), |(all, un), request| (all + 1, un + u32::from(!request.started)));
+                let load = dispatch.load(*worker);
+                assert_eq!((load.in_flight, load.unstarted), (all, unstarted), "seed {seed}");
+                assert!(unstarted <= Window::WIDEST, "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Golden files: `golden/*.toml` hold a configuration, a line `---`, and what becomes of it: all that differs from the
+//! defaults, or all problems. `UPDATE_GOLDEN=1 cargo test -p config` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{fmt::Write, fs, path::Path};
+
+use config::{Config, Environment, Locate, Overrides, load};
+
+fn outcome(input: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("app.py"), "app = None\n").unwrap();
+    fs::write(directory.path().join("tierce.toml"), input).unwrap();
+    let locate = Locate { directory: None, file: None, current: directory.path().to_owned(), cores: 2 };
+    let text = match load(&locate, &Environment::default(), &Overrides::default()) {
+        Ok(config) => describe(&config),
+        Err(problems) => problems.to_string(),
+    };
+    text.replace(directory.path().to_str().unwrap(), "/project")
+}
+
+fn describe(config: &Config) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| writeln!(text, "{name} = {value}").unwrap();
+    line("app", config.app.to_string());
+    line(
+        "name, nodes, workers, threads, cores",
+        format!("{}, {}, {}, {}, {}", config.name, config.nodes, config.workers, config.threads, config.cores),
+    );
+    line("listen", config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
+    line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
+    line("limits", format!("{:?}", config.limits));
+    line("access log", format!("{:?}", config.access_log));
+    text
+}
+
+#[test]
+fn each_file_becomes_what_it_says() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut files: Vec<_> = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut wrong = Vec::new();
+    for path in &files {
+        let text = fs::read_to_string(path).unwrap();
+        let (input, expected) = text.split_once("---\n").unwrap_or((&text, ""));
+        let got = outcome(input);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(path, format!("{input}---\n{got}")).unwrap();
+        } else if got != expected {
+            wrong.push(format!("{}:\n{got}", path.display()));
+        }
+    }
+    assert!(40 <= files.len(), "only {} golden files", files.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
