@@ -26,13 +26,43 @@ fn paint(text: &str) -> String {
     text.lines().map(paint_line).collect::<Vec<_>>().join("\n")
 }
 
-/// How this program was called: what hints tell people to type.
+/// How this program was called, project included: what hints tell people to type.
 pub(crate) fn program() -> String {
-    std::env::args().next().unwrap_or_else(|| "tierce".to_owned())
+    called(std::env::args())
+}
+
+fn called(mut words: impl Iterator<Item = String>) -> String {
+    let mut called = words.next().unwrap_or_else(|| "tierce".to_owned());
+    while let Some(word) = words.next().filter(|word| word.starts_with('-')) {
+        if matches!(word.as_str(), "-C" | "--directory" | "-c" | "--config") {
+            let value = words.next().unwrap_or_default();
+            called = format!("{called} {word} {value}");
+        } else if ["-C", "-c", "--directory=", "--config="].iter().any(|option| word.starts_with(option)) {
+            called = format!("{called} {word}");
+        }
+    }
+    called
 }
 
 /// Raw bytes to standard output. False: nobody reads any more.
 pub(crate) fn raw(bytes: &[u8]) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_name_the_project_as_it_was_named() {
+        for (line, expected) in [
+            ("tierce up", "tierce"),
+            ("./t -C a/b up -d -C x", "./t -C a/b"),
+            ("tierce --quiet --config=c.toml ps", "tierce --config=c.toml"),
+            ("tierce", "tierce"),
+        ] {
+            assert_eq!(called(line.split(' ').map(ToOwned::to_owned)), expected);
+        }
+    }
 }

@@ -35,9 +35,17 @@ pub enum Output {
     FileOnly,
 }
 
+/// Who reads a block besides those who read the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// Whoever reads standard output.
+    Output,
+    Nobody,
+}
+
 #[derive(Debug, Default)]
 struct Queue {
-    blocks: VecDeque<Vec<u8>>,
+    blocks: VecDeque<(Vec<u8>, Audience)>,
     bytes: usize,
     /// Access lines that were dropped since this was last said.
     dropped: u64,
@@ -80,7 +88,7 @@ impl LogSink {
         if QUEUE_MAX < queue.bytes + block.len() {
             queue.dropped += block.iter().filter(|byte| **byte == b'\n').count() as u64;
         } else {
-            queue.push(block);
+            queue.push(block, Audience::Output);
         }
         self.inner.changed.notify_all();
     }
@@ -91,7 +99,7 @@ impl LogSink {
         if QUEUE_MAX / 2 < queue.bytes {
             return Err(block);
         }
-        queue.push(block);
+        queue.push(block, Audience::Output);
         self.inner.changed.notify_all();
         Ok(())
     }
@@ -107,7 +115,7 @@ impl LogSink {
     pub fn record(&self, text: &str) {
         let mut line = Vec::new();
         write_message(unix_us(), text, self.inner.format, &mut line);
-        self.inner.queue().push(line);
+        self.inner.queue().push(line, Audience::Nobody);
         self.inner.changed.notify_all();
     }
 
@@ -139,9 +147,9 @@ fn unix_us() -> u64 {
 }
 
 impl Queue {
-    fn push(&mut self, block: Vec<u8>) {
+    fn push(&mut self, block: Vec<u8>, audience: Audience) {
         self.bytes += block.len();
-        self.blocks.push_back(block);
+        self.blocks.push_back((block, audience));
     }
 }
 
@@ -165,8 +173,8 @@ impl Inner {
                 self.changed.notify_all();
                 return;
             }
-            for block in blocks {
-                writer.write(&block);
+            for (block, audience) in blocks {
+                writer.write(&block, audience);
                 self.queue().bytes -= block.len();
             }
             if 0 < dropped {
@@ -175,7 +183,7 @@ impl Inner {
                     "{dropped} access log lines were dropped: the log is written more slowly than requests come"
                 );
                 write_message(unix_us(), &text, self.format, &mut line);
-                writer.write(&line);
+                writer.write(&line, Audience::Output);
             }
         }
     }
@@ -189,7 +197,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, block: &[u8]) {
+    fn write(&mut self, block: &[u8], audience: Audience) {
         match self.file.write(block) {
             Ok(()) => self.file_failed = false,
             // Said once; the next block is tried again, as a full disk may have room by then.
@@ -198,7 +206,7 @@ impl Writer {
             }
             Err(_) => {}
         }
-        if self.output == Output::Stdout {
+        if self.output == Output::Stdout && audience == Audience::Output {
             let mut stdout = io::stdout().lock();
             if stdout.write_all(block).and_then(|()| stdout.flush()).is_err() {
                 // Nobody reads it any more (`tierce up | head`); the file goes on.
