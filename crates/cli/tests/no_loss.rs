@@ -82,6 +82,26 @@ fn a_reload_that_cannot_be_imported_changes_nothing() {
 }
 
 #[test]
+fn what_a_drained_worker_has_not_started_runs_elsewhere_and_only_there() {
+    let project = Project::new(TIERCE, RUNS, "workers = 1\nthreads = 1\nenv = { WAIT = \"0.5\" }");
+    let running = project.up(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for (id, client) in clients.iter_mut().enumerate() {
+        client.send(format!("POST /run/{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).unwrap();
+    }
+    wait_for("one to be run and three to wait in the worker", || {
+        runs(&project).len() == 1 && running.ps()["items"][0]["in_flight"] == 4
+    });
+    project.ok(&["restart"]);
+    for client in &mut clients {
+        assert_eq!(client.response().unwrap().status, 200);
+    }
+    let pids: std::collections::BTreeSet<String> =
+        project.read("runs.txt").lines().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect();
+    assert_eq!((runs(&project).into_values().collect::<Vec<_>>(), pids.len()), (vec![1; 4], 2));
+}
+
+#[test]
 fn down_finishes_what_was_accepted() {
     let project = Project::new(TIERCE, RUNS, "workers = 1\nenv = { WAIT = \"0.5\" }");
     let mut running = project.up(&[]);
