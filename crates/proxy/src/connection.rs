@@ -100,8 +100,8 @@ impl Connection {
             match self.read_head(&mut head).await {
                 Head::Complete(length) => match request::run(&mut self, &head, length).await {
                     After::Keep => {}
-                    After::Close => break self.close_gently().await,
-                    After::Drop => break,
+                    After::Linger => break self.close_gently().await,
+                    After::Close | After::Drop => break,
                 },
                 Head::Refused(ending) => {
                     request::refuse(&mut self, ending).await;

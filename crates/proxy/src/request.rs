@@ -18,8 +18,10 @@ use crate::{
 pub(crate) enum After {
     /// The next request may follow.
     Keep,
-    /// The answer was the last.
+    /// The answer was the last, and the client knows.
     Close,
+    /// The same, but the client may still be sending.
+    Linger,
     /// The client is gone, or is to see that the answer is not whole.
     Drop,
 }
@@ -59,7 +61,7 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
         }
         Err(cause) => {
             let ending = Ending::new(cause, Phase::ReadHead);
-            (refused(connection, &request, ending, &mut story).await, After::Close, length)
+            (refused(connection, &request, ending, &mut story).await, After::Linger, length)
         }
     };
     record::record(connection, Some(&request), &story, ended);

@@ -44,7 +44,9 @@ pub(crate) fn after(connection: &Connection, request: &Request<'_>, upload: &Upl
     match ending.cause {
         Cause::ClientClosed => After::Drop,
         _ if ending.phase == Phase::SendBody => After::Drop,
-        _ if may_keep(connection, request) && upload.is_complete() => After::Keep,
+        _ if !upload.is_complete() => After::Linger,
+        _ if may_keep(connection, request) => After::Keep,
+        _ if request.head.keep_alive => After::Linger,
         _ => After::Close,
     }
 }

@@ -30,3 +30,18 @@ impl Extension {
         self.file.as_raw_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_can_be_read_by_its_number_and_not_be_changed() {
+        let extension = Extension::new(b"code").unwrap();
+        let path = format!("/proc/self/fd/{}", extension.number());
+        assert_eq!(std::fs::read(&path).unwrap(), b"code");
+        assert!(File::options().write(true).open(&path).and_then(|mut file| file.write_all(b"evil")).is_err());
+        assert!(File::options().write(true).open(&path).and_then(|file| file.set_len(0)).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"code");
+    }
+}

@@ -2,20 +2,20 @@
 //!
 //! `--python` or `python` is taken as it is or refused. Otherwise the first that fits of `$VIRTUAL_ENV`, `.venv`,
 //! `.tierce/venv`, which is made when the project names requirements, and `python3`.
+//!
+//! Invariant: what is passed over is reported with the reason. What fits is decided in `probe`, and how an environment
+//! is made in `venv`.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Instant,
 };
 
 use config::{Config, Environment};
+use rustix::fs::{Access, access};
 
-use crate::{
-    explanation::Explanation,
-    venv::{self, Requirements},
-};
+use crate::{explanation::Explanation, probe::probe, requirements::Requirements, venv};
 
 /// Where an interpreter was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,8 +103,9 @@ pub fn find_or_make(
     environment: &Environment,
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
+    let project = &config.project;
     if let Some(path) = &config.python {
-        let version = probe(path).map_err(|cause| {
+        let version = probe(path, project).map_err(|cause| {
             Explanation::new(format!("{} cannot run the application", path.display()))
                 .during("looking for the interpreter")
                 .cause(cause)
@@ -112,51 +113,69 @@ pub fn find_or_make(
         })?;
         return Ok(Interpreter { path: path.clone(), version, origin: Origin::Configured });
     }
-    let virtual_env = environment.value("VIRTUAL_ENV").map(|path| (PathBuf::from(path), Origin::VirtualEnv));
-    let candidates = virtual_env.into_iter().chain([(config.project.join(".venv"), Origin::DotVenv)]);
-    for (directory, origin) in candidates {
-        let path = directory.join("bin/python");
-        if !directory.is_dir() {
-            continue;
-        }
-        match probe(&path) {
-            Ok(version) => return Ok(Interpreter { path, version, origin }),
-            Err(cause) => report(Step::Note { what: format!("passing over {}: {cause}", directory.display()) }),
+    if let Some(named) = environment.value("VIRTUAL_ENV") {
+        // The operator has said that it is there: that it is not is worth a word.
+        if let Some(found) = in_directory(&project.join(named), Origin::VirtualEnv, project, report) {
+            return Ok(found);
         }
     }
-    match Requirements::of(&config.project) {
-        Some(requirements) => venv::provide(&config.project, &requirements, venv::When::Outdated, report),
-        None => system(environment),
+    let own = project.join(".venv");
+    if own.symlink_metadata().is_ok()
+        && let Some(found) = in_directory(&own, Origin::DotVenv, project, report)
+    {
+        return Ok(found);
     }
+    if let Some(requirements) = Requirements::of(project)? {
+        return venv::provide(project, environment, &requirements, venv::When::Outdated, report);
+    }
+    let made = project.join(venv::PLACE);
+    if venv::is_complete(&made)
+        && let Some(found) = in_directory(&made, Origin::TierceVenv, project, report)
+    {
+        return Ok(found);
+    }
+    system(project, environment)
 }
 
 /// Makes `.tierce/venv` anew (`tierce build`).
 pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
-    match Requirements::of(&config.project) {
-        Some(requirements) => venv::provide(&config.project, &requirements, venv::When::Always, report),
-        None => {
-            let python = system(environment)?;
-            report(Step::Note {
-                what: "nothing to build: there is no requirements.txt and no pyproject.toml".to_owned(),
-            });
-            Ok(python)
+    if let Some(requirements) = Requirements::of(&config.project)? {
+        return venv::provide(&config.project, environment, &requirements, venv::When::Always, report);
+    }
+    let python = system(&config.project, environment)?;
+    let what = "nothing to build: there is no requirements.txt, and no dependencies in a pyproject.toml";
+    report(Step::Note { what: what.to_owned() });
+    Ok(python)
+}
+
+fn in_directory(directory: &Path, origin: Origin, project: &Path, report: Report<'_>) -> Option<Interpreter> {
+    let path = directory.join("bin/python");
+    match probe(&path, project) {
+        Ok(version) => Some(Interpreter { path, version, origin }),
+        Err(cause) => {
+            report(Step::Note { what: format!("passing over {}: {cause}", directory.display()) });
+            None
         }
     }
 }
 
-fn system(_environment: &Environment) -> Result<Interpreter, PrepareError> {
-    let (path, version) = base()?;
+fn system(project: &Path, environment: &Environment) -> Result<Interpreter, PrepareError> {
+    let (path, version) = base(project, environment)?;
     Ok(Interpreter { path, version, origin: Origin::System })
 }
 
 /// The first Python on the path that fits.
-pub(crate) fn base() -> Result<(PathBuf, String), PrepareError> {
+pub(crate) fn base(project: &Path, environment: &Environment) -> Result<(PathBuf, String), PrepareError> {
     let mut causes = Vec::new();
     for name in ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10"] {
-        match probe(Path::new(name)) {
-            Ok(version) => return Ok((PathBuf::from(name), version)),
-            Err(cause) => causes.push(format!("{name}: {cause}")),
+        let Some(path) = on_path(name, environment) else { continue };
+        match probe(&path, project) {
+            Ok(version) => return Ok((path, version)),
+            Err(cause) => causes.push(format!("{}: {cause}", path.display())),
         }
+    }
+    if causes.is_empty() {
+        causes.push("no python3 on PATH".to_owned());
     }
     Err(Explanation::new("there is no Python that can run the application")
         .during("looking for the interpreter")
@@ -165,39 +184,26 @@ pub(crate) fn base() -> Result<(PathBuf, String), PrepareError> {
         .into())
 }
 
-/// Its version if it is a CPython from 3.10 on glibc, else why not.
-pub(crate) fn probe(path: &Path) -> Result<String, String> {
-    const PROGRAM: &str = "import sys, platform, sysconfig\n\
-        print('.'.join(map(str, sys.version_info[:3])), sys.implementation.name, platform.libc_ver()[0] or '-',\n\
-        sysconfig.get_config_var('Py_GIL_DISABLED') or 0)";
-    let output = Command::new(path)
-        .args(["-I", "-c", PROGRAM])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let words: Vec<_> = text.split_whitespace().collect();
-    let [version, implementation, libc, free_threaded] = words[..] else {
-        return Err(format!("it did not run ({})", output.status));
-    };
-    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    let at_least = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (3, 10);
-    match () {
-        () if implementation != "cpython" => Err(format!("it is {implementation}, not CPython")),
-        () if !at_least => Err(format!("it is Python {version}; 3.10 is the oldest that works")),
-        () if libc != "glibc" => Err("it does not use glibc".to_owned()),
-        () if free_threaded == "1" => Err("free-threaded builds are not supported yet".to_owned()),
-        () => Ok(version.to_owned()),
-    }
+/// The program that a shell would start by this name.
+pub(crate) fn on_path(name: &str, environment: &Environment) -> Option<PathBuf> {
+    let directories = environment.value("PATH").unwrap_or("/usr/local/bin:/usr/bin:/bin");
+    let is_program = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    // A relative directory would be another one for the application than for us.
+    std::env::split_paths(directories).filter(|path| path.is_absolute()).map(|path| path.join(name)).find(is_program)
 }
 
-/// Runs something and says how long it took.
-pub(crate) fn timed<T>(what: &str, done: &str, report: Report<'_>, run: impl FnOnce(Report<'_>) -> T) -> T {
+/// Runs something and says how long it took, if it succeeded.
+pub(crate) fn timed<E>(
+    what: &str,
+    done: &str,
+    report: Report<'_>,
+    run: impl FnOnce(Report<'_>) -> Result<(), E>,
+) -> Result<(), E> {
     let began = Instant::now();
     report(Step::Begin { what: what.to_owned() });
-    let result = run(report);
+    run(report)?;
     report(Step::End { what: done.to_owned(), took: began.elapsed() });
-    result
+    Ok(())
 }
 
 #[cfg(test)]

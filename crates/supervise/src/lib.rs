@@ -11,6 +11,8 @@ mod extension; //   the worker's code, out of this binary
 mod interpreter; // which Python
 mod node; //        a node's life
 mod output; //      what applications print
+mod probe; //       whether a Python can run the application
+mod requirements; // what the project wants to be installed
 mod status; //      what is told of nodes
 mod supervisor;
 mod table; //       the node table and the dispatch, changed together

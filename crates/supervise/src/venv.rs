@@ -1,33 +1,42 @@
 //! `.tierce/venv`: made from the project's requirements, and made again when they change.
 //!
-//! Invariant: the stamp is written last, so that a directory without it was not finished and is made anew.
+//! Invariant: the stamp is written last and removed first, so that a directory without it is not whole and is made anew;
+//! who writes holds the lock. Environments cannot be moved, so each is made where it will be used. What is to be
+//! installed is read in `requirements`.
 
 use std::{
-    fs,
-    io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
+    collections::VecDeque,
+    fs::{self, DirBuilder, File},
+    io::{self, BufRead, BufReader, Read},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use config::Environment;
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::{Errno, retry_on_intr},
+};
 
 use crate::{
     explanation::Explanation,
-    interpreter::{Interpreter, Origin, PrepareError, Report, Step, base, probe, timed},
+    interpreter::{Interpreter, Origin, PrepareError, Report, Step, base, on_path, timed},
+    probe::probe,
+    requirements::Requirements,
 };
 
-/// Output of a tool that is kept for the message when it fails.
-const OUTPUT_KEPT: usize = 200;
+/// Where it is in the project.
+pub(crate) const PLACE: &str = ".tierce/venv";
 
-/// What the project wants to be installed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Requirements {
-    file: PathBuf,
-    /// What pip is given for it.
-    arguments: Vec<String>,
-    text: String,
-}
+/// Says what it was made from.
+const STAMP: &str = "tierce-stamp";
+
+/// Output of a tool that is kept for the message when it fails: the last of it, as that is where the error stands.
+const OUTPUT_KEPT: usize = 256 << 10;
+
+/// The longest line that is passed on as one.
+const LINE_MAX: u64 = 16 << 10;
 
 /// When an environment that is there is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,110 +45,189 @@ pub(crate) enum When {
     Always,
 }
 
-impl Requirements {
-    /// requirements.txt, else the dependencies of pyproject.toml.
-    pub(crate) fn of(project: &Path) -> Option<Self> {
-        let file = project.join("requirements.txt");
-        if let Ok(text) = fs::read_to_string(&file) {
-            let arguments = vec!["-r".to_owned(), "requirements.txt".to_owned()];
-            return Some(Self { file, arguments, text });
-        }
-        let file = project.join("pyproject.toml");
-        let text = fs::read_to_string(&file).ok()?;
-        let table: toml_edit::Document<&str> = toml_edit::Document::parse(text.as_str()).ok()?;
-        let dependencies = table.get("project")?.get("dependencies")?.as_array()?;
-        let arguments = dependencies.iter().filter_map(|value| value.as_str().map(ToOwned::to_owned)).collect();
-        Some(Self { file, arguments, text })
-    }
-
-    fn stamp(&self, version: &str) -> String {
-        // FNV-1a: the same on every machine and in every version, which the standard library's hasher is not.
-        let hash = self
-            .text
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-        format!("{} {hash:016x} python {version}\n", self.file.file_name().unwrap_or_default().display())
-    }
-}
-
 /// The environment with these requirements.
 pub(crate) fn provide(
     project: &Path,
+    environment: &Environment,
     requirements: &Requirements,
     when: When,
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
-    let (python, version) = base()?;
-    let directory = project.join(".tierce");
-    let venv = directory.join("venv");
-    make_directory(&directory)?;
-    // Two commands at a time must not make it; the second finds it made.
-    let lock = fs::File::create(directory.join("venv.lock")).map_err(|error| cannot_write(&directory, &error))?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|error| cannot_write(&directory, &error.into()))?;
-    let stamp_file = venv.join("tierce-stamp");
-    let stamp = requirements.stamp(&version);
-    let present = fs::read_to_string(&stamp_file).is_ok_and(|present| present == stamp);
+    let (python, base_version) = base(project, environment)?;
+    let venv = project.join(PLACE);
+    let lock = lock(&project.join(".tierce"), report)?;
+    let stamp = requirements.stamp(&base_version);
     let path = venv.join("bin/python");
-    if !(when == When::Outdated && present && probe(&path).is_ok()) {
-        if venv.exists() {
-            fs::remove_dir_all(&venv).map_err(|error| cannot_write(&venv, &error))?;
+    let found = |version| Interpreter { path: path.clone(), version, origin: Origin::TierceVenv };
+    if when == When::Outdated {
+        match fs::read_to_string(venv.join(STAMP)).map(|present| present == stamp) {
+            Ok(true) => match probe(&path, project) {
+                Ok(version) => return Ok(found(version)),
+                Err(cause) => again(&format!("the one that is there does not work: {cause}"), report),
+            },
+            Ok(false) => again(&format!("{} or python3 has changed", requirements.file()), report),
+            // It is the first time, or the last time was interrupted.
+            Err(_) => {}
         }
-        make(project, requirements, &python, &venv, report)?;
-        fs::write(&stamp_file, stamp).map_err(|error| cannot_write(&stamp_file, &error))?;
     }
-    let version =
-        probe(&path).map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
-    Ok(Interpreter { path, version, origin: Origin::TierceVenv })
+    remove(&venv).map_err(|error| cannot_write(&venv, &error))?;
+    let tools = Tools { project, lock: &lock, uv: on_path("uv", environment), python: &python, venv: &venv };
+    tools.create(report)?;
+    tools.install(requirements, report)?;
+    let version = probe(&path, project)
+        .map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
+    fs::write(venv.join(STAMP), stamp).map_err(|error| cannot_write(&venv, &error))?;
+    Ok(found(version))
 }
 
-fn make(
-    project: &Path,
-    requirements: &Requirements,
-    python: &Path,
-    venv: &Path,
-    report: Report<'_>,
-) -> Result<(), PrepareError> {
-    let name = requirements.file.file_name().unwrap_or_default().display().to_string();
-    let uv = Command::new("uv")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success());
-    let (mut create, mut install) = if uv {
-        let mut create = Command::new("uv");
-        create.args(["venv", "--quiet", "--python"]).arg(python).arg(venv);
-        let mut install = Command::new("uv");
-        install.args(["pip", "install", "--python"]).arg(venv.join("bin/python"));
-        (create, install)
-    } else {
-        let mut create = Command::new(python);
-        create.args(["-m", "venv"]).arg(venv);
-        let mut install = Command::new(venv.join("bin/python"));
-        install.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input"]);
-        (create, install)
+/// Whether an environment was finished, from whatever requirements.
+pub(crate) fn is_complete(venv: &Path) -> bool {
+    venv.join(STAMP).is_file()
+}
+
+fn again(why: &str, report: Report<'_>) {
+    report(Step::Note { what: format!("{PLACE} is made anew: {why}") });
+}
+
+/// Keeps a second command from making it at the same time; that one finds it made.
+fn lock(directory: &Path, report: Report<'_>) -> Result<File, PrepareError> {
+    let path = directory.join("venv.lock");
+    let failed = |error: io::Error| cannot_write(&path, &error);
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    // For reading too, as it becomes the tools' standard input.
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            report(Step::Note { what: format!("waiting for another command that is making {PLACE}") });
+            retry_on_intr(|| flock(&file, FlockOperation::LockExclusive))
+        }
+        locked => locked,
+    }
+    .map_err(|error| failed(error.into()))?;
+    Ok(file)
+}
+
+/// Removes an environment or what is left of one.
+fn remove(venv: &Path) -> io::Result<()> {
+    let absent_is_fine = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
     };
-    create.current_dir(project);
-    install.args(&requirements.arguments).current_dir(project);
-    timed("making .tierce/venv", "made .tierce/venv", report, |report| run(&mut create, report)).map_err(
-        |failure| {
-            let hint = if failure.output.contains("ensurepip") {
-                "install the module (Debian: apt install python3-venv), or uv"
-            } else {
-                "the output above says why; --python names another interpreter"
-            };
-            failure
-                .explain("the virtual environment could not be made", &format!("{} -m venv", python.display()))
-                .hint(hint)
-        },
-    )?;
-    let what = format!("installing {name}");
-    timed(&what, &format!("installed {name}"), report, |report| run(&mut install, report)).map_err(|failure| {
-        let explanation = failure.explain("the requirements could not be installed", &name);
-        PrepareError::from(
-            explanation.hint(format!("correct {name}, or check that packages can be downloaded from here")),
+    if venv.is_symlink() {
+        // Somebody's link: what it leads to is not ours.
+        return fs::remove_file(venv);
+    }
+    absent_is_fine(fs::remove_file(venv.join(STAMP)))?;
+    absent_is_fine(fs::remove_dir_all(venv))
+}
+
+/// What makes an environment: uv where it is, otherwise venv and pip.
+struct Tools<'a> {
+    project: &'a Path,
+    lock: &'a File,
+    uv: Option<PathBuf>,
+    python: &'a Path,
+    venv: &'a Path,
+}
+
+impl Tools<'_> {
+    fn create(&self, report: Report<'_>) -> Result<(), PrepareError> {
+        let mut command = if let Some(uv) = &self.uv {
+            let mut command = Command::new(uv);
+            command.args(["venv", "--quiet", "--python"]).arg(self.python).arg(self.venv);
+            command
+        } else {
+            let mut command = Command::new(self.python);
+            command.args(["-m", "venv"]).arg(self.venv);
+            command
+        };
+        let place =
+            format!("{} {}", command.get_program().display(), if self.uv.is_some() { "venv" } else { "-m venv" });
+        timed("making .tierce/venv", "made .tierce/venv", report, |report| self.run(&mut command, report)).map_err(
+            |failure| {
+                let hint = if is_without_ensurepip(&failure.output) {
+                    "install the missing module (Debian: apt install python3-venv), or uv"
+                } else {
+                    "the output above says why; --python names another interpreter"
+                };
+                failure.explain("the virtual environment could not be made", &place).hint(hint).into()
+            },
         )
-    })
+    }
+
+    fn install(&self, requirements: &Requirements, report: Report<'_>) -> Result<(), PrepareError> {
+        // Neither tool accepts that nothing is asked of it.
+        if requirements.arguments().is_empty() {
+            return Ok(());
+        }
+        let inside = self.venv.join("bin/python");
+        let mut command = if let Some(uv) = &self.uv {
+            let mut command = Command::new(uv);
+            command.args(["pip", "install", "--python"]).arg(inside);
+            command
+        } else {
+            let mut command = Command::new(inside);
+            command.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]);
+            command
+        };
+        command.args(requirements.arguments());
+        let file = requirements.file();
+        let (what, done) = (format!("installing {file}"), format!("installed {file}"));
+        timed(&what, &done, report, |report| self.run(&mut command, report)).map_err(|failure| {
+            failure
+                .explain("the requirements could not be installed", file)
+                .hint(format!("correct {file}, or check that packages can be downloaded from here"))
+                .into()
+        })
+    }
+
+    /// Runs a tool and passes its output on line by line.
+    fn run(&self, command: &mut Command, report: Report<'_>) -> Result<(), Failure> {
+        let program = command.get_program().display().to_string();
+        let failure = |error: io::Error| Failure { cause: format!("{program}: {error}"), output: String::new() };
+        let (reader, writer) = io::pipe().map_err(failure)?;
+        command
+            .current_dir(self.project)
+            // An empty file to read from; and should we be killed, the lock is held until the tool has ended too.
+            .stdin(self.lock.try_clone().map_err(failure)?)
+            .stdout(writer.try_clone().map_err(failure)?)
+            .stderr(writer)
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME");
+        let mut child = command.spawn().map_err(failure)?;
+        // Our copies of the pipe's end would keep it open for ever, and that of the lock would keep it held.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let output = pass_on(reader, report);
+        match child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure { cause: format!("{program} ended with {status}"), output }),
+            Err(error) => Err(Failure { cause: error.to_string(), output }),
+        }
+    }
+}
+
+/// Reports lines until the end, which it returns as much of as is kept.
+fn pass_on(pipe: impl Read, report: Report<'_>) -> String {
+    let (mut reader, mut kept, mut size) = (BufReader::new(pipe), VecDeque::new(), 0);
+    let mut bytes = Vec::new();
+    while matches!(reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut bytes), Ok(1..)) {
+        let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        bytes.clear();
+        size += line.len() + 1;
+        kept.push_back(line.clone());
+        report(Step::Output { line });
+        while OUTPUT_KEPT < size {
+            size -= kept.pop_front().map_or(size, |dropped: String| dropped.len() + 1);
+        }
+    }
+    kept.make_contiguous().join("\n")
+}
+
+/// Debian's Python comes without the module, and says so in its own words.
+fn is_without_ensurepip(output: &str) -> bool {
+    ["ensurepip is not available", "No module named ensurepip", "No module named 'ensurepip'", "No module named venv"]
+        .iter()
+        .any(|text| output.contains(text))
 }
 
 struct Failure {
@@ -153,42 +241,7 @@ impl Failure {
     }
 }
 
-/// Runs a tool and passes its output on line by line.
-fn run(command: &mut Command, report: Report<'_>) -> Result<(), Failure> {
-    let fail = |cause: String| Failure { cause, output: String::new() };
-    let (reader, writer) = std::io::pipe().map_err(|error| fail(error.to_string()))?;
-    let second = writer.try_clone().map_err(|error| fail(error.to_string()))?;
-    command.stdin(Stdio::null()).stdout(writer).stderr(second).env_remove("PYTHONPATH").env_remove("PYTHONHOME");
-    // Ctrl-C ends us, and the tool by our word only.
-    command.process_group(0);
-    let mut child = command.spawn().map_err(|error| fail(format!("{}: {error}", command.get_program().display())))?;
-    // Our copies of the pipe's end would keep it open for ever.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut kept = std::collections::VecDeque::new();
-    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        report(Step::Output { line: line.clone() });
-        kept.push_back(line);
-        if OUTPUT_KEPT < kept.len() {
-            kept.pop_front();
-        }
-    }
-    let output = kept.into_iter().collect::<Vec<_>>().join("\n");
-    match child.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            Err(Failure { cause: format!("{} ended with {status}", command.get_program().display()), output })
-        }
-        Err(error) => Err(Failure { cause: error.to_string(), output }),
-    }
-}
-
-fn make_directory(directory: &Path) -> Result<(), PrepareError> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| cannot_write(directory, &error))
-}
-
-fn cannot_write(path: &Path, error: &std::io::Error) -> PrepareError {
+fn cannot_write(path: &Path, error: &io::Error) -> PrepareError {
     Explanation::new(format!("cannot write {}", path.display()))
         .during("preparing the interpreter")
         .cause(error.to_string())
@@ -197,33 +250,4 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> PrepareError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requirements_and_their_stamp() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(Requirements::of(directory.path()), None);
-        let project = directory.path().join("pyproject.toml");
-        fs::write(&project, "[project]\nname = 'a'\ndependencies = ['flask>=3', 'x']\n").unwrap();
-        let found = Requirements::of(directory.path()).unwrap();
-        assert_eq!(found.arguments, ["flask>=3", "x"]);
-        fs::write(directory.path().join("requirements.txt"), "flask\n").unwrap();
-        let other = Requirements::of(directory.path()).unwrap();
-        assert_eq!(other.arguments, ["-r", "requirements.txt"]);
-        assert_ne!(found.stamp("3.11"), other.stamp("3.11"));
-        assert_ne!(other.stamp("3.11"), other.stamp("3.12"));
-    }
-
-    #[test]
-    fn a_tool_that_fails_is_quoted() {
-        let mut lines = Vec::new();
-        let failed =
-            run(Command::new("sh").args(["-c", "echo one; echo two >&2; exit 3"]), &mut |step| lines.push(step));
-        let failure = failed.err().unwrap();
-        assert_eq!(failure.output, "one\ntwo");
-        assert!(failure.cause.contains("exit status: 3"), "{}", failure.cause);
-        assert_eq!(lines.len(), 2);
-        assert!(run(&mut Command::new("/no/such/tool"), &mut |_| ()).is_err());
-    }
-}
+mod tests;

@@ -5,7 +5,11 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use link::{Abort, Malformed, RequestHead, flags};
@@ -76,13 +80,34 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
     drop(job.payload);
     let iterable = worker.app.bind(py).call1((environ, start_response))?;
     let responded = respond(py, &iterable, voice.get(), &job.exchange);
+    let begun = Instant::now();
     let closed = close(&iterable, || {
-        if BATCH < ticket.since.elapsed() {
-            // Nothing says that `close` is quick, and this answer is late as it is.
+        if BATCH < begun.duration_since(ticket.since) && !worker.closing.is_quick() {
+            // This answer is late as it is, and what `close` does takes its time.
             job.exchange.wire.flush();
         }
     });
+    worker.closing.took(begun.elapsed());
     responded.and(closed)
+}
+
+/// How long `close` takes in this application, as a moving average in microseconds.
+#[derive(Debug, Default)]
+pub(crate) struct Closing(AtomicU32);
+
+impl Closing {
+    /// An answer may wait so long for the end of its own work, and leave with the word that it has ended.
+    const QUICK_US: u32 = 100;
+
+    fn is_quick(&self) -> bool {
+        self.0.load(Relaxed) < Self::QUICK_US
+    }
+
+    fn took(&self, duration: Duration) {
+        let took = u32::try_from(duration.as_micros()).unwrap_or(u32::MAX / 8).min(u32::MAX / 8);
+        // One slow one is enough to be careful for a while; threads may overwrite each other's word, which does no harm.
+        self.0.store((self.0.load(Relaxed) * 7 + took) / 8, Relaxed);
+    }
 }
 
 /// Sends what the application has returned.

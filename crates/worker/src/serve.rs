@@ -19,6 +19,7 @@ use crate::{
     io::{self, Bell},
     pace::Pace,
     pool::{Call, Pool},
+    request::Closing,
     runner,
     wire::Wire,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) pace: Pace,
     pub(crate) environs: Environs,
     pub(crate) app: Py<PyAny>,
+    pub(crate) closing: Closing,
     /// The body of every request that has none.
     pub(crate) empty: Py<Input>,
 }
@@ -66,7 +68,16 @@ pub(crate) fn serve(
     }
     let environs = Environs::new(py, templates)?;
     let empty = Py::new(py, Input::empty())?;
-    let worker = Arc::new(Worker { wires, pool: Pool::new(threads), bell, pace: Pace::new(py)?, environs, app, empty });
+    let worker = Arc::new(Worker {
+        wires,
+        pool: Pool::new(threads),
+        bell,
+        pace: Pace::new(py)?,
+        environs,
+        app,
+        closing: Closing::default(),
+        empty,
+    });
     let call = worker.pool.open();
     worker.obey(call);
     if worker.pool.threads() == 0 {

@@ -1,13 +1,11 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::fs;
 
 use super::*;
+use crate::probe::tests::script;
 
 /// A fake interpreter that answers the probe.
 fn fake(directory: &Path, answer: &str) {
-    fs::create_dir_all(directory.join("bin")).unwrap();
-    let path = directory.join("bin/python");
-    fs::write(&path, format!("#!/bin/sh\necho {answer}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&directory.join("bin/python"), &format!("echo {answer}"));
 }
 
 fn config(project: &Path, python: Option<&str>) -> Config {
@@ -18,14 +16,19 @@ fn config(project: &Path, python: Option<&str>) -> Config {
     config::load(&locate, &Environment::default(), &flags).unwrap()
 }
 
-fn find(config: &Config, virtual_env: Option<&Path>) -> (Result<Interpreter, PrepareError>, Vec<Step>) {
-    let mut environment = Environment::default();
-    if let Some(path) = virtual_env {
-        environment.0.insert("VIRTUAL_ENV".to_owned(), path.to_str().unwrap().to_owned());
-    }
+fn environment(variables: &[(&str, &Path)]) -> Environment {
+    let pair = |(name, value): &(&str, &Path)| ((*name).to_owned(), value.to_str().unwrap().to_owned());
+    Environment(variables.iter().map(pair).collect())
+}
+
+fn find(config: &Config, environment: &Environment) -> (Result<Interpreter, PrepareError>, Vec<Step>) {
     let mut steps = Vec::new();
-    let found = find_or_make(config, &environment, &mut |step| steps.push(step));
+    let found = find_or_make(config, environment, &mut |step| steps.push(step));
     (found, steps)
+}
+
+fn assert_passed_over(steps: &[Step], why: &str) {
+    assert!(matches!(steps, [Step::Note { what }] if what.contains(why)), "{why}: {steps:?}");
 }
 
 #[test]
@@ -33,23 +36,74 @@ fn the_first_that_fits_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let (project, other) = (directory.path().join("p"), directory.path().join("v"));
     fs::create_dir(&project).unwrap();
+    // It names requirements, but an environment of its own is trusted.
+    fs::write(project.join("requirements.txt"), "x\n").unwrap();
     fake(&project.join(".venv"), "3.12.1 cpython glibc 0");
     fake(&other, "3.11.0 cpython glibc 0");
     let config = config(&project, None);
-    let (found, _) = find(&config, Some(&other));
+    let environment = environment(&[("VIRTUAL_ENV", &other)]);
+    let (found, steps) = find(&config, &environment);
     assert_eq!((found.as_ref().unwrap().origin, found.unwrap().version.as_str()), (Origin::VirtualEnv, "3.11.0"));
-    for (answer, why) in [
-        ("3.9.0 cpython glibc 0", "oldest"),
-        ("3.11.0 pypy glibc 0", "pypy"),
-        ("3.11.0 cpython - 0", "glibc"),
-        ("3.14.0 cpython glibc 1", "free-threaded"),
-        ("", "did not run"),
-    ] {
-        fake(&other, answer);
-        let (found, steps) = find(&config, Some(&other));
-        assert_eq!(found.unwrap().origin, Origin::DotVenv, "{answer}");
-        assert!(matches!(&steps[..], [Step::Note { what }] if what.contains(why)), "{answer}: {steps:?}");
+    assert_eq!(steps, []);
+    fake(&other, "3.9.0 cpython glibc 0");
+    let (found, steps) = find(&config, &environment);
+    assert_eq!(found.unwrap().origin, Origin::DotVenv);
+    assert_passed_over(&steps, "oldest");
+    fs::remove_dir_all(&other).unwrap();
+    let (found, steps) = find(&config, &environment);
+    assert_eq!(found.unwrap().origin, Origin::DotVenv);
+    assert_passed_over(&steps, "No such file");
+}
+
+#[test]
+fn the_path_is_the_last_resort() {
+    let directory = tempfile::tempdir().unwrap();
+    let (project, bin) = (directory.path().join("p"), directory.path().join("bin"));
+    fs::create_dir(&project).unwrap();
+    let config = config(&project, None);
+    let environment = environment(&[("PATH", &bin)]);
+    let (found, _) = find(&config, &environment);
+    assert!(found.unwrap_err().0.cause.unwrap().contains("no python3"));
+    script(&bin.join("python3"), "echo 3.9.2 cpython glibc 0");
+    let (found, _) = find(&config, &environment);
+    assert!(found.unwrap_err().0.cause.unwrap().contains("3.9.2"));
+    for (name, version) in [("python3.10", "3.10.4"), ("python3.12", "3.12.4"), ("python3", "3.11.4")] {
+        script(&bin.join(name), &format!("echo {version} cpython glibc 0"));
+        let (found, steps) = find(&config, &environment);
+        let expected = Interpreter { path: bin.join(name), version: version.to_owned(), origin: Origin::System };
+        assert_eq!((found.unwrap(), steps), (expected, Vec::new()));
     }
+    // A link that leads nowhere is passed over aloud.
+    std::os::unix::fs::symlink("/no/such/environment", project.join(".venv")).unwrap();
+    let (found, steps) = find(&config, &environment);
+    assert_eq!(found.unwrap().origin, Origin::System);
+    assert_passed_over(&steps, ".venv");
+}
+
+#[test]
+fn one_that_was_made_is_kept_when_the_requirements_are_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (project, bin) = (directory.path().join("p"), directory.path().join("bin"));
+    script(&bin.join("python3"), "echo 3.11.4 cpython glibc 0");
+    let made = project.join(venv::PLACE);
+    fake(&made, "3.12.1 cpython glibc 0");
+    let config = config(&project, None);
+    let environment = environment(&[("PATH", &bin)]);
+    assert_eq!(find(&config, &environment).0.unwrap().origin, Origin::System, "it was not finished");
+    fs::write(made.join("tierce-stamp"), "anything").unwrap();
+    assert_eq!(find(&config, &environment).0.unwrap().origin, Origin::TierceVenv);
+}
+
+#[test]
+fn nothing_to_build_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let bin = directory.path().join("bin");
+    script(&bin.join("python3"), "echo 3.11.4 cpython glibc 0");
+    let mut steps = Vec::new();
+    let config = config(directory.path(), None);
+    let found = build(&config, &environment(&[("PATH", &bin)]), &mut |step| steps.push(step));
+    assert_eq!(found.unwrap().origin, Origin::System);
+    assert_passed_over(&steps, "nothing to build");
 }
 
 #[test]
@@ -57,10 +111,11 @@ fn what_was_configured_is_taken_or_refused() {
     let directory = tempfile::tempdir().unwrap();
     fake(&directory.path().join(".venv"), "3.12.1 cpython glibc 0");
     fake(&directory.path().join("old"), "3.8.1 cpython glibc 0");
-    let (found, _) = find(&config(directory.path(), Some("./.venv/bin/python")), None);
+    let none = Environment::default();
+    let (found, _) = find(&config(directory.path(), Some("./.venv/bin/python")), &none);
     assert_eq!(found.unwrap().origin, Origin::Configured);
     for path in ["./old/bin/python", "./none/bin/python"] {
-        let (found, _) = find(&config(directory.path(), Some(path)), None);
+        let (found, _) = find(&config(directory.path(), Some(path)), &none);
         assert!(found.unwrap_err().0.hint.is_some(), "{path}");
     }
 }
