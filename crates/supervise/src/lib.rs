@@ -8,11 +8,13 @@ mod backoff; //     when to try again
 mod context; //     what all nodes of a run share
 mod explanation; // an error as a person needs it
 mod extension; //   the worker's code, out of this binary
+mod handle; //      what others see of a node
 mod interpreter; // which Python
 mod node; //        a node's life
 mod output; //      what applications print
 mod probe; //       whether a Python can run the application
 mod requirements; // what the project wants to be installed
+mod start_error; // why a node could not be started
 mod status; //      what is told of nodes
 mod supervisor;
 mod table; //       the node table and the dispatch, changed together
@@ -24,6 +26,6 @@ pub use context::{ListenerName, Parts};
 pub use explanation::Explanation;
 pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
-pub use node::StartError;
+pub use start_error::StartError;
 pub use status::{NodeStatus, WorkerStatus};
 pub use supervisor::{ChangeError, Down, Supervisor, check_import};

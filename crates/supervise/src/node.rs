@@ -33,46 +33,19 @@ use tokio::{
 
 use crate::{
     backoff::{Backoff, Reached},
-    context::{Context, Isolation},
+    context::Context,
     explanation::Explanation,
+    handle::{NodeHandle, View},
     output,
-    status::{NodeStatus, State, WorkerStatus, process},
+    start_error::StartError,
+    status::State,
     table::Newcomer,
     worker::{Endowment, Occupant, Place, endow},
     zygote::{Order, Said, Zygote, hear},
 };
 
-/// How long a drained worker may take for what the application does at its end (`atexit`).
-const EXIT_GRACE: Duration = Duration::from_secs(5);
-
 /// How long a crashed worker's requests may take to be settled before it is forgotten.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
-
-/// A node could not be started; everything it had is gone again.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub Box<Explanation>, pub(crate) Class);
-
-/// What kind of mistake it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// The application's or the configuration's.
-    Application,
-    /// The machine's.
-    Machine,
-}
-
-impl StartError {
-    pub(crate) fn machine(what: &str, node: &str, cause: &dyn std::fmt::Display) -> Self {
-        let explanation = Explanation::new(what).during(format!("starting {node}")).cause(cause.to_string());
-        Self(Box::new(explanation), Class::Machine)
-    }
-
-    /// Whether the application or its configuration is at fault, and not the machine.
-    pub fn is_the_applications(&self) -> bool {
-        self.1 == Class::Application
-    }
-}
 
 /// A request to a running node.
 #[derive(Debug)]
@@ -97,26 +70,6 @@ enum Event {
 /// Tells the processes of a node apart, those included that have gone.
 type Serial = u32;
 
-/// What others see of a node.
-#[derive(Debug)]
-pub(crate) struct View {
-    pub(crate) state: State,
-    pub(crate) workers: Vec<(u32, Option<WorkerId>)>,
-    pid: u32,
-    born: Instant,
-    past_requests: u64,
-}
-
-/// The way to a running node.
-#[derive(Clone, Debug)]
-pub(crate) struct NodeHandle {
-    pub(crate) index: u32,
-    pub(crate) label: Arc<NodeLabel>,
-    pub(crate) commands: mpsc::UnboundedSender<Command>,
-    view: Rc<RefCell<View>>,
-    context: Rc<Context>,
-}
-
 /// What a node is made from.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -126,6 +79,8 @@ pub(crate) struct Plan {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
+
+mod drain; // the end of a node
 
 #[derive(Debug)]
 struct Node {
@@ -154,10 +109,17 @@ struct Process {
     place: u32,
 }
 
+impl Plan {
+    /// `web.1`
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.config.name, self.index)
+    }
+}
+
 /// Starts a node and waits until all its workers are ready, inactive as yet.
 pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
     let limit = plan.config.limits.start;
-    let name = format!("{}.{}", plan.config.name, plan.index);
+    let name = plan.name();
     let mut node = Node::new(plan);
     let started = timeout(limit, node.become_ready()).await;
     match started {
@@ -168,7 +130,7 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
                 .during("importing the application and starting its workers")
                 .place(node.plan.config.app.to_string())
                 .hint("if it needs that long, raise limits.start");
-            return Err(StartError(Box::new(explanation), Class::Application));
+            return Err(StartError::application(explanation));
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
@@ -185,7 +147,7 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
 
 impl Node {
     fn new(plan: Plan) -> Self {
-        let name = format!("{}.{}", plan.config.name, plan.index);
+        let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
         let empty = |number| Place { number, occupant: Occupant::Nobody, backoff: Backoff::default() };
         let born = Instant::now();
@@ -219,7 +181,7 @@ impl Node {
                         .during("starting its workers")
                         .place(format!("worker {}", place.number))
                         .hint("the log has what they have printed: tierce logs");
-                return Err(StartError(Box::new(explanation), Class::Application));
+                return Err(StartError::application(explanation));
             }
         }
         self.show();
@@ -272,10 +234,10 @@ impl Node {
 
     async fn heard(&mut self, serial: Serial, said: Said) -> Result<(), StartError> {
         match said {
-            Said::Imported { interface, .. } if interface == "asgi" => Err(self.is_asgi()),
+            Said::Imported { interface, .. } if interface == "asgi" => Err(StartError::is_asgi(&self.plan)),
             Said::Imported { threads, .. } => self.imported(serial, threads).await,
             Said::Failed { cause, traceback, missing_module, found } => {
-                Err(self.cannot_import(&cause, &traceback, missing_module.as_deref(), &found))
+                Err(StartError::cannot_import(&self.plan, &cause, &traceback, missing_module.as_deref(), &found))
             }
             Said::Forked { worker, pid } => {
                 if let Some(Place { occupant: Occupant::Starting { pid: known, .. }, .. }) = self.place(worker) {
@@ -325,39 +287,6 @@ impl Node {
             self.fill(number).await?;
         }
         Ok(())
-    }
-
-    fn is_asgi(&self) -> StartError {
-        let app = self.plan.config.app.to_string();
-        let explanation = Explanation::new(format!("{app} is an ASGI application"))
-            .during(format!("starting {}", self.label.name))
-            .cause("this version runs WSGI applications only")
-            .hint("name a WSGI application, for example the Flask or Django one (shop.wsgi:application)");
-        StartError(Box::new(explanation), Class::Application)
-    }
-
-    fn cannot_import(&self, cause: &str, traceback: &str, missing: Option<&str>, found: &[String]) -> StartError {
-        let app = &self.plan.config.app;
-        let hint = match missing {
-            Some(missing) if *missing == app.module || app.module.starts_with(&format!("{missing}.")) => {
-                format!("there is no module {missing} in {} or on its path", self.plan.config.project.display())
-            }
-            Some(missing) if self.plan.config.project.join("requirements.txt").is_file() => {
-                format!("add {missing} to requirements.txt; it is installed with the next start")
-            }
-            Some(missing) => format!("install {missing} for {}", self.plan.interpreter.display()),
-            None if !found.is_empty() => {
-                format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
-            }
-            None => "the traceback shows where; tierce check tries again without serving".to_owned(),
-        };
-        let explanation = Explanation::new(format!("cannot import {app}"))
-            .during(format!("starting {}", self.label.name))
-            .place(self.plan.config.project.display().to_string())
-            .cause(cause)
-            .detail(traceback)
-            .hint(hint);
-        StartError(Box::new(explanation), Class::Application)
     }
 
     /// Starts a process for a place, or with 0 the one that forks.
@@ -497,7 +426,7 @@ impl Node {
                 .during("importing the application and starting its workers")
                 .place(self.plan.config.app.to_string())
                 .hint("the log has what it has printed: tierce logs");
-            return Err(StartError(Box::new(explanation), Class::Application));
+            return Err(StartError::application(explanation));
         }
         self.lose_everything();
         self.view.borrow_mut().state = State::Starting;
@@ -515,63 +444,6 @@ impl Node {
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
-    }
-
-    /// Finishes what is in flight and ends all processes; returns how many requests were cut off.
-    async fn drain(&mut self, limit: Duration) -> u64 {
-        self.view.borrow_mut().state = State::Draining;
-        let context = Rc::clone(&self.plan.context);
-        let ids: Vec<_> = self.places.iter().filter_map(|place| place.occupant.id()).collect();
-        context.table.drain(&ids);
-        self.show();
-        self.view.borrow_mut().state = State::Draining;
-        let in_time = timeout(limit, context.shared.drained(&ids)).await.is_ok();
-        let cut = ids.iter().map(|id| u64::from(context.shared.load(*id).in_flight)).sum();
-        context.table.remove(&ids);
-        if in_time {
-            // The edge lets the workers go, which end by themselves and run what the application has registered.
-            let _ = timeout(EXIT_GRACE, self.all_exited()).await;
-        }
-        for process in self.processes.values() {
-            // One that does not hear it is killed by being dropped.
-            let _ = process.zygote.order(Order::Exit, &[]).await;
-        }
-        let _ = timeout(Duration::from_secs(1), self.all_ended()).await;
-        self.processes.clear();
-        context.shared.change(Instant::now(), |dispatch| dispatch.remove_node(self.id));
-        self.view.borrow_mut().state = State::Stopped;
-        context.sink.record(&format!("{} has stopped", self.label.name));
-        cut
-    }
-
-    async fn all_exited(&mut self) {
-        while self.places.iter().any(|place| !matches!(place.occupant, Occupant::Nobody)) {
-            match self.events.recv().await {
-                Some(Event::Said(_, Said::Exited { pid, .. })) => {
-                    for place in self.places.iter_mut().filter(|place| place.occupant.pid() == pid) {
-                        place.occupant = Occupant::Nobody;
-                    }
-                }
-                Some(Event::Ended(serial)) => {
-                    let gone = self.processes.remove(&serial).map_or(0, |process| process.place);
-                    for place in self.places.iter_mut().filter(|place| gone == 0 || place.number == gone) {
-                        place.occupant = Occupant::Nobody;
-                    }
-                }
-                Some(_) => {}
-                None => return,
-            }
-        }
-    }
-
-    async fn all_ended(&mut self) {
-        while !self.processes.is_empty() {
-            match self.events.recv().await {
-                Some(Event::Ended(serial)) => drop(self.processes.remove(&serial)),
-                Some(_) => {}
-                None => return,
-            }
-        }
     }
 
     fn place(&mut self, number: u32) -> Option<&mut Place> {
@@ -603,52 +475,6 @@ impl Node {
                 view.state = State::Starting;
             }
             _ => {}
-        }
-    }
-}
-
-impl NodeHandle {
-    /// The item of `ps`.
-    pub(crate) fn status(&self) -> NodeStatus {
-        let view = self.view.borrow();
-        let name = self.label.name.clone();
-        let worker = |(pid, id): &(u32, Option<WorkerId>)| {
-            let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
-            let (threads, rss) = process(*pid);
-            let state = match (view.state, id) {
-                (State::Draining, _) => State::Draining,
-                (_, Some(_)) => State::Ready,
-                (_, None) => State::Starting,
-            };
-            WorkerStatus {
-                pid: *pid,
-                state: state.into(),
-                requests: load.requests,
-                in_flight: load.in_flight,
-                slots: load.slots,
-                threads,
-                rss,
-            }
-        };
-        let workers: Vec<_> = view.workers.iter().map(worker).collect();
-        let uts = self.context.isolation == Isolation::Uts;
-        NodeStatus {
-            state: view.state.into(),
-            hostname: if uts {
-                name.clone()
-            } else {
-                rustix::system::uname().nodename().to_string_lossy().into_owned()
-            },
-            isolation: if uts { "uts" } else { "env" }.to_owned(),
-            generation: self.label.generation,
-            pid: view.pid,
-            requests: view.past_requests + workers.iter().map(|worker| worker.requests).sum::<u64>(),
-            in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
-            slots: workers.iter().map(|worker| worker.slots).sum(),
-            rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,
-            uptime: view.born.elapsed().as_secs_f64(),
-            node: name,
-            workers,
         }
     }
 }

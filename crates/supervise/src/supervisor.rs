@@ -20,7 +20,9 @@ use tokio::{
 use crate::{
     context::{Context, Parts},
     explanation::Explanation,
-    node::{self, Command, NodeHandle, Plan, StartError},
+    handle::NodeHandle,
+    node::{self, Command, Plan},
+    start_error::StartError,
     status::NodeStatus,
 };
 

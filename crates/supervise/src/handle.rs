@@ -1,0 +1,78 @@
+//! What others see of a running node, and how they reach it.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+
+use policy::{NodeLabel, WorkerId};
+use tokio::sync::mpsc;
+
+use crate::{
+    context::{Context, Isolation},
+    node::Command,
+    status::{NodeStatus, State, WorkerStatus, process},
+};
+
+/// What others see of a node.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) state: State,
+    pub(crate) workers: Vec<(u32, Option<WorkerId>)>,
+    pub(crate) pid: u32,
+    pub(crate) born: Instant,
+    pub(crate) past_requests: u64,
+}
+
+/// The way to a running node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeHandle {
+    pub(crate) index: u32,
+    pub(crate) label: Arc<NodeLabel>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    pub(crate) view: Rc<RefCell<View>>,
+    pub(crate) context: Rc<Context>,
+}
+
+impl NodeHandle {
+    /// The item of `ps`.
+    pub(crate) fn status(&self) -> NodeStatus {
+        let view = self.view.borrow();
+        let name = self.label.name.clone();
+        let worker = |(pid, id): &(u32, Option<WorkerId>)| {
+            let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
+            let (threads, rss) = process(*pid);
+            let state = match (view.state, id) {
+                (State::Draining, _) => State::Draining,
+                (_, Some(_)) => State::Ready,
+                (_, None) => State::Starting,
+            };
+            WorkerStatus {
+                pid: *pid,
+                state: state.into(),
+                requests: load.requests,
+                in_flight: load.in_flight,
+                slots: load.slots,
+                threads,
+                rss,
+            }
+        };
+        let workers: Vec<_> = view.workers.iter().map(worker).collect();
+        let uts = self.context.isolation == Isolation::Uts;
+        NodeStatus {
+            state: view.state.into(),
+            hostname: if uts {
+                name.clone()
+            } else {
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
+            },
+            isolation: if uts { "uts" } else { "env" }.to_owned(),
+            generation: self.label.generation,
+            pid: view.pid,
+            requests: view.past_requests + workers.iter().map(|worker| worker.requests).sum::<u64>(),
+            in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
+            slots: workers.iter().map(|worker| worker.slots).sum(),
+            rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,
+            uptime: view.born.elapsed().as_secs_f64(),
+            node: name,
+            workers,
+        }
+    }
+}
