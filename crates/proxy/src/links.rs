@@ -3,6 +3,9 @@
 //! Invariant: an exchange holds its place, and with it its lease, until the worker says that the work has ended, the
 //! request was taken back, or the worker is no more.
 
+mod places; // which exchange has which place of a ledger
+mod rebind; // requests that wait unstarted
+
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
@@ -10,39 +13,18 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Poll, Waker},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use link::{
-    ExchangeId, Frame, Inbound, Kind, LEDGER_WORDS, LinkEnd, Malformed, ResponseHead, State, flags, write_frame,
-};
+use link::{ExchangeId, Frame, Inbound, Kind, LinkEnd, Malformed, ResponseHead, State, flags, write_frame};
 use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
 use tokio::net::UnixStream;
 
+use self::places::{Held, Places};
 use crate::mailbox::{Head, Mailbox, Turned};
 
 /// How much is read from a link at a time.
 const READ_SIZE: usize = 64 * 1024;
-
-/// A request that waits unstarted this long may be given to another worker that would start it at once.
-const PATIENCE: Duration = Duration::from_millis(2);
-
-/// No need to look more often what has started.
-const LOOK_PAUSE: Duration = Duration::from_micros(200);
-
-/// What to do with requests that wait unstarted for long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stuck {
-    Stay,
-    Move,
-}
-
-/// What came of moving one.
-enum Rebound {
-    Moved,
-    Started,
-    NoBetter,
-}
 
 /// The links of one thread.
 #[derive(Debug)]
@@ -74,24 +56,6 @@ pub(crate) struct Link {
     writer: RefCell<Option<Waker>>,
     places: RefCell<Places>,
     closed: Cell<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    places: Vec<Place>,
-    free: Vec<u16>,
-}
-
-#[derive(Debug, Default)]
-struct Place {
-    generation: u16,
-    held: Option<Held>,
-}
-
-#[derive(Debug)]
-struct Held {
-    mailbox: Rc<Mailbox>,
-    lease: Lease,
 }
 
 impl Links {
@@ -206,73 +170,6 @@ impl Links {
         } else {
             link.send(Kind::Cancel, 0, id, &[]);
         }
-    }
-
-    /// Looks what has started, so that waiting requests find the room that there is. Not more often than is useful.
-    pub(crate) fn look_for_starts(&self, now: Instant) {
-        if self.refreshed.get().is_none_or(|last| LOOK_PAUSE <= now.saturating_duration_since(last)) {
-            self.refreshed.set(Some(now));
-            self.sift(now, Stuck::Stay);
-        }
-    }
-
-    /// Every few milliseconds while requests wait unstarted: gives those to another worker that would start them at once.
-    /// Never returns.
-    pub(crate) async fn rebind_the_stuck(self: Rc<Self>) {
-        loop {
-            std::future::poll_fn(|context| {
-                if !self.fresh.borrow().is_empty() {
-                    return Poll::Ready(());
-                }
-                *self.restless.borrow_mut() = Some(context.waker().clone());
-                Poll::Pending
-            })
-            .await;
-            tokio::time::sleep(PATIENCE).await;
-            self.sift(Instant::now(), Stuck::Move);
-        }
-    }
-
-    /// Goes through the fresh ones: forgets those that have started or ended, and moves the stuck.
-    fn sift(&self, now: Instant, stuck: Stuck) {
-        let mut fresh = std::mem::take(&mut *self.fresh.borrow_mut());
-        let mut stuck = stuck;
-        fresh.retain(|Fresh { link, id }| {
-            let age = match link.places.borrow().held(*id) {
-                Some(held) if !held.lease.has_started() => now.saturating_duration_since(held.lease.given()),
-                _ => return false,
-            };
-            if link.end.ledger().state(*id) != State::Offered {
-                self.note_start(link, *id, now);
-                link.tell(*id);
-                return false;
-            }
-            if stuck == Stuck::Move && PATIENCE <= age {
-                match self.rebind(link, *id, now) {
-                    Rebound::Moved => return false,
-                    Rebound::Started => {}
-                    // Nor will there be one for those behind it.
-                    Rebound::NoBetter => stuck = Stuck::Stay,
-                }
-            }
-            true
-        });
-        // Moving one may hand over others, which come last.
-        let mut handed_over = self.fresh.borrow_mut();
-        fresh.append(&mut handed_over);
-        *handed_over = fresh;
-    }
-
-    fn rebind(&self, link: &Link, id: ExchangeId, now: Instant) -> Rebound {
-        let better = link.places.borrow().held(id).and_then(|held| self.shared.rebind(now, &held.lease));
-        let Some(lease) = better else { return Rebound::NoBetter };
-        if !link.end.ledger().withdraw(id) {
-            return Rebound::Started;
-        }
-        if let Some(mailbox) = self.release(link, id) {
-            mailbox.put(|mail| mail.turned = Some(Turned::Rebound(lease)));
-        }
-        Rebound::Moved
     }
 
     fn take_back(&self, link: &Link) {
@@ -458,52 +355,5 @@ impl Link {
                 }
             }
         }
-    }
-}
-
-impl Places {
-    fn claim(&mut self) -> Option<ExchangeId> {
-        if let Some(index) = self.free.pop() {
-            let place = &mut self.places[usize::from(index)];
-            place.generation = place.generation.wrapping_add(1);
-            return Some(ExchangeId::new(index, place.generation));
-        }
-        if LEDGER_WORDS <= self.places.len() {
-            return None;
-        }
-        let index = u16::try_from(self.places.len()).expect("a ledger is shorter than 2^16");
-        self.places.push(Place::default());
-        Some(ExchangeId::new(index, 0))
-    }
-
-    fn fill(&mut self, id: ExchangeId, held: Held) {
-        self.places[usize::from(id.index())].held = Some(held);
-    }
-
-    fn free(&mut self, id: ExchangeId) -> Option<Held> {
-        let place = self.places.get_mut(usize::from(id.index()))?;
-        if place.generation != id.generation() {
-            return None;
-        }
-        let held = place.held.take()?;
-        self.free.push(id.index());
-        Some(held)
-    }
-
-    fn held(&self, id: ExchangeId) -> Option<&Held> {
-        let place = self.places.get(usize::from(id.index()))?;
-        place.held.as_ref().filter(|_| place.generation == id.generation())
-    }
-
-    fn held_mut(&mut self, id: ExchangeId) -> Option<&mut Held> {
-        let place = self.places.get_mut(usize::from(id.index()))?;
-        place.held.as_mut().filter(|_| place.generation == id.generation())
-    }
-
-    fn ids(&self) -> impl Iterator<Item = ExchangeId> + '_ {
-        let held = self.places.iter().enumerate().filter(|(_, place)| place.held.is_some());
-        held.map(|(index, place)| {
-            ExchangeId::new(u16::try_from(index).expect("a ledger is shorter than 2^16"), place.generation)
-        })
     }
 }

@@ -13,6 +13,8 @@
 //! An application that has started threads while it was imported cannot be forked: then each worker is a process that
 //! imports it itself. Invariant: a worker is in the node table exactly while it is ready and the node is active.
 
+mod drain; // the end of a node
+
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -79,8 +81,6 @@ pub(crate) struct Plan {
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
-
-mod drain; // the end of a node
 
 #[derive(Debug)]
 struct Node {
