@@ -128,8 +128,7 @@ pub fn find_or_make(
     if let Some(requirements) = Requirements::of(project)? {
         return venv::provide(project, environment, &requirements, venv::When::Outdated, report);
     }
-    let made = project.join(venv::PLACE);
-    if venv::is_complete(&made)
+    if let Some(made) = venv::newest(project)
         && let Some(found) = in_directory(&made, Origin::TierceVenv, project, report)
     {
         return Ok(found);

@@ -11,6 +11,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use config::Environment;
@@ -28,6 +29,9 @@ use crate::{
 
 /// Where it is in the project.
 pub(crate) const PLACE: &str = ".tierce/venv";
+
+/// Where the next one is made while a running generation may use the first; the one after that in the first again.
+const OTHER_PLACE: &str = ".tierce/venv.other";
 
 /// Says what it was made from.
 const STAMP: &str = "tierce-stamp";
@@ -54,35 +58,53 @@ pub(crate) fn provide(
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
     let (python, base_version) = base(project, environment)?;
-    let venv = project.join(PLACE);
     let lock = lock(&project.join(".tierce"), report)?;
     let stamp = requirements.stamp(&base_version);
-    let path = venv.join("bin/python");
-    let found = |version| Interpreter { path: path.clone(), version, origin: Origin::TierceVenv };
+    let newest_first = by_age(project);
     if when == When::Outdated {
-        match fs::read_to_string(venv.join(STAMP)).map(|present| present == stamp) {
-            Ok(true) => match probe(&path, project) {
-                Ok(version) => return Ok(found(version)),
-                Err(cause) => again(&format!("the one that is there does not work: {cause}"), report),
-            },
-            Ok(false) => again(&format!("{} or python3 has changed", requirements.file()), report),
-            // It is the first time, or the last time was interrupted.
-            Err(_) => {}
+        for (_, venv) in newest_first.iter().filter(|(made, _)| made.is_some()) {
+            if fs::read_to_string(venv.join(STAMP)).is_ok_and(|present| present == stamp) {
+                match probe(&venv.join("bin/python"), project) {
+                    Ok(version) => return Ok(found(venv, version)),
+                    Err(cause) => again(&format!("the one that is there does not work: {cause}"), report),
+                }
+            }
+        }
+        if newest_first[0].0.is_some() {
+            again(&format!("{} or python3 has changed", requirements.file()), report);
         }
     }
-    remove(&venv).map_err(|error| cannot_write(&venv, &error))?;
-    let tools = Tools { project, lock: &lock, uv: on_path("uv", environment), python: &python, venv: &venv };
+    let venv = &newest_first[1].1;
+    remove(venv).map_err(|error| cannot_write(venv, &error))?;
+    let tools = Tools { project, lock: &lock, uv: on_path("uv", environment), python: &python, venv };
     tools.create(report)?;
     tools.install(requirements, report)?;
+    let path = venv.join("bin/python");
     let version = probe(&path, project)
         .map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
-    fs::write(venv.join(STAMP), stamp).map_err(|error| cannot_write(&venv, &error))?;
-    Ok(found(version))
+    fs::write(venv.join(STAMP), stamp).map_err(|error| cannot_write(venv, &error))?;
+    Ok(found(venv, version))
 }
 
-/// Whether an environment was finished, from whatever requirements.
-pub(crate) fn is_complete(venv: &Path) -> bool {
-    venv.join(STAMP).is_file()
+fn found(venv: &Path, version: String) -> Interpreter {
+    Interpreter { path: venv.join("bin/python"), version, origin: Origin::TierceVenv }
+}
+
+/// Both places with the time when an environment was finished there, the newest first; of two empty ones the usual place
+/// comes last, so that it is the one to be used.
+fn by_age(project: &Path) -> [(Option<SystemTime>, PathBuf); 2] {
+    let place = |name: &str| {
+        let venv = project.join(name);
+        (venv.join(STAMP).metadata().and_then(|stamp| stamp.modified()).ok(), venv)
+    };
+    let (usual, other) = (place(PLACE), place(OTHER_PLACE));
+    if other.0 < usual.0 { [usual, other] } else { [other, usual] }
+}
+
+/// The environment that was finished last, from whatever requirements.
+pub(crate) fn newest(project: &Path) -> Option<PathBuf> {
+    let [(made, venv), _] = by_age(project);
+    made.map(|_| venv)
 }
 
 fn again(why: &str, report: Report<'_>) {
