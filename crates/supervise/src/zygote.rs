@@ -74,6 +74,7 @@ struct Boot<'a> {
     node: &'a str,
     listeners: &'a [ListenerName],
     multiprocess: bool,
+    crowded: bool,
 }
 
 /// A running zygote; dropping it kills the process.
@@ -134,6 +135,7 @@ impl Zygote {
             node,
             listeners: &context.listeners,
             multiprocess: 1 < config.workers || 1 < config.nodes,
+            crowded: is_crowded(config, node),
         };
         let mut command = std::process::Command::new(interpreter);
         command
@@ -181,6 +183,13 @@ impl Zygote {
             .await
             .map(drop)
     }
+}
+
+/// Whether there are many workers for each core, counting the nodes up to this one.
+fn is_crowded(config: &Config, node: &str) -> bool {
+    const MANY: u32 = 2;
+    let index = node.rsplit('.').next().and_then(|index| index.parse().ok()).unwrap_or(1);
+    MANY * sys::available_cores() < config.workers.saturating_mul(config.nodes.max(index))
 }
 
 /// The next thing that is said; `None` when the socket has been closed or says nonsense.

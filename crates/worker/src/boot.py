@@ -224,12 +224,27 @@ def work(app, number, descriptors, settings, control, native):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
+    if settings.get("crowded", False):
+        run_longer()
     templates = [template(listener, settings, native) for listener in settings["listeners"]]
     pairs = list(zip(links[0::2], links[1::2]))
     serving = native["serve"](app, pairs, settings.get("threads", 256), templates)
     say(control, say="ready", worker=number, pid=os.getpid())
     control.close()
     serving.wait()
+
+
+def run_longer():
+    """Lets this worker's threads, which inherit it, run until they wait, instead of giving way to whoever wakes up.
+
+    Many workers on few cores would interrupt each other in the middle of requests and find each other's data in the
+    caches: 25 on 2 cores need a tenth less CPU so. Few workers would only answer later.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except (AttributeError, OSError):
+        # It is a matter of speed only.
+        pass
 
 
 def template(listener, settings, native):
