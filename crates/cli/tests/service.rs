@@ -111,31 +111,32 @@ fn modules_are_found_on_the_configured_path() {
     assert_eq!(project.up(&[]).client().get("/HOSTNAME").unwrap().status, 200);
 }
 
+/// A command that is ended with the test, however that ends.
+struct Follower(std::process::Child);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn logs_are_followed() {
     use std::io::{BufRead, BufReader};
     let project = Project::new(TIERCE, APP, "workers = 1");
     let running = project.up(&["--access-log", "text"]);
-    let mut follower =
-        project.command(&["logs", "-f", "-n", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    // The follower may begin to look at any time; what it then prints is one of these.
-    let found = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut client = running.client();
-            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
-                client.get("/HOSTNAME").unwrap();
-                std::thread::sleep(std::time::Duration::from_millis(20));
-            }
-        });
-        let found = lines.next().unwrap().unwrap();
-        stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        found
+    let child = project.command(&["logs", "-f", "-n", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut follower = Follower(child);
+    let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
+    let (sender, followed) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut client = running.client();
+    // The follower may begin to look at any time, so there is something new to be seen each time.
+    wait_for("a line that was logged later", || {
+        client.get("/HOSTNAME").unwrap();
+        followed.try_iter().any(|line| line.contains("GET /HOSTNAME 200") && line.contains("web.1/"))
     });
-    assert!(found.contains("GET /HOSTNAME 200") && found.contains("web.1/"), "{found}");
-    follower.kill().unwrap();
-    follower.wait().unwrap();
 }
 
 #[test]
