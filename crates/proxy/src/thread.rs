@@ -39,6 +39,9 @@ const SPARE: usize = 256;
 /// A buffer that has grown beyond this is not kept.
 const SPARE_SIZE: usize = 64 * 1024;
 
+/// After so many connections at a time it is worth giving memory back once they have ended.
+const BURST: usize = 128;
+
 /// After the kernel has refused a new descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -53,6 +56,8 @@ pub(crate) struct Thread {
     settings: RefCell<Rc<Settings>>,
     draining: Cell<bool>,
     connections: Cell<usize>,
+    /// The most there were since memory was last given back.
+    peak: Cell<usize>,
     connections_max: usize,
     connection_ended: Notify,
     dates: RefCell<DateCache>,
@@ -90,6 +95,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         settings: RefCell::new(Rc::new(commands.borrow_and_update().settings.clone())),
         draining: Cell::new(false),
         connections: Cell::new(0),
+        peak: Cell::new(0),
         connections_max,
         connection_ended: Notify::new(),
         dates: RefCell::default(),
@@ -197,6 +203,7 @@ impl Thread {
             self.connection_ended.notified().await;
         }
         self.connections.set(self.connections.get() + 1);
+        self.peak.set(self.peak.get().max(self.connections.get()));
         let connection = Connection::new(stream, peer, Rc::clone(self));
         let thread = Rc::clone(self);
         spawn_local(async move {
@@ -228,6 +235,10 @@ impl Thread {
             self.deadlines.sweep(Instant::now());
             self.wall.set(wall_clock());
             self.flush_log();
+            if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
+                self.buffers.borrow_mut().clear();
+                sys::release_memory();
+            }
         }
     }
 

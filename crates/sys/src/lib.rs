@@ -7,5 +7,5 @@ mod machine; //      cores, descriptors, scheduling
 mod shared_words; // memory shared with another process
 
 pub use child::{ChildSetup, OwnHostName, User, can_isolate, find_user, prepare_child, prepare_daemon};
-pub use machine::{available_cores, raise_open_files, use_batch_scheduling};
+pub use machine::{available_cores, raise_open_files, release_memory, use_batch_scheduling};
 pub use shared_words::SharedWords;

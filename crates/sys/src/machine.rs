@@ -16,6 +16,12 @@ pub fn use_batch_scheduling() -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Gives memory that was freed back to the system, after a burst (malloc_trim(3)).
+pub fn release_memory() {
+    // SAFETY: it works on the allocator's own data under the allocator's own locks.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// Cores that this process may use: its affinity, and the quota of its cgroup rounded up; at least one.
 pub fn available_cores() -> u32 {
     let allowed = sched_getaffinity(None).map_or(1, |set| set.count()).max(1);
