@@ -39,7 +39,7 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
     let mut looked = Vec::new();
     for file in FILES {
         let path = project.join(file);
-        let Ok(source) = std::fs::read_to_string(&path) else { continue };
+        let Ok(source) = crate::source::text(&path) else { continue };
         looked.push(file);
         if let Some(callable) = callable_in(&source) {
             let module = file.trim_end_matches(".py").to_owned();
@@ -47,7 +47,7 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
         }
     }
     let manage = project.join("manage.py");
-    if let Ok(source) = std::fs::read_to_string(&manage) {
+    if let Ok(source) = crate::source::text(&manage) {
         looked.push("manage.py");
         if let Some(package) = django_package(&source) {
             let module = format!("{package}.wsgi");

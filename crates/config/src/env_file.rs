@@ -4,15 +4,8 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::problem::{Place, Problem};
 
-/// Reads the file; every line that cannot be read is a problem of its own.
-pub(crate) fn read(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            problems.push(Problem::new(format!("`env_file`: cannot read {}: {error}", path.display())));
-            return BTreeMap::new();
-        }
-    };
+/// Reads the `text` of the file `path`; every line that cannot be read is a problem of its own.
+pub(crate) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
@@ -22,7 +15,8 @@ pub(crate) fn read(path: &Path, problems: &mut Vec<Problem>) -> BTreeMap<String,
             }
             Ok(None) => {}
             Err(what) => {
-                let place = Place::new(path.to_owned(), &text, start..start + line.trim_end().len());
+                let indent = line.len() - line.trim_start().len();
+                let place = Place::new(path.to_owned(), text, start + indent..start + line.trim_end().len());
                 problems.push(Problem::new(what).at(Some(place)).hint("each line is KEY=VALUE, a comment or empty"));
             }
         }

@@ -9,12 +9,12 @@ mod env_file; //  KEY=VALUE lines
 mod keys; //      every key: what it takes, its names elsewhere, its default
 mod layers; //    flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; //    addresses
-mod load;
+mod load; //      all of it, in order
 mod model; //     the checked configuration
 mod problem; //   what is wrong, where, and what to do
 mod read; //      a TOML document as values with places
 mod source; //    which project, which file
-mod values; //    one value of one kind, or a problem //      all of it, in order
+mod values; //    one value of one kind, or a problem
 
 pub use keys::reference_markdown;
 pub use load::{load, project};

@@ -30,7 +30,8 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
     let address = text.strip_prefix("http://").unwrap_or(text);
     let address = address.strip_suffix('/').unwrap_or(address);
     let (host, port) = match address.rsplit_once(':') {
-        Some((host, port)) if !host.ends_with(':') || host.starts_with('[') => (host, Some(port)),
+        // In `[::1]` the last colon is the address's own.
+        Some((host, port)) if !port.ends_with(']') && !host.ends_with(':') => (host, Some(port)),
         _ => (address, None),
     };
     let hint = || Some("write HOST:PORT, :PORT, http://HOST:PORT or unix:PATH".to_owned());
@@ -66,6 +67,7 @@ mod tests {
             (":8000", "http://0.0.0.0:8000"),
             ("*:8000", "http://0.0.0.0:8000"),
             ("[::1]:80", "http://[::1]:80"),
+            ("http://[::1]", "http://[::1]:80"),
             ("unix:run/web.sock", "unix:/p/run/web.sock"),
         ] {
             assert_eq!(
@@ -74,7 +76,20 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["8080", "a:b", "a:70000", "https://a", "unix:", "http://a/b:80", "a b:80", "::1"] {
+        for text in [
+            "8080",
+            "a:b",
+            "a:70000",
+            "https://a",
+            "unix:",
+            "http://a/b:80",
+            "a b:80",
+            "::1",
+            "[::1]",
+            "[::1:80",
+            "[]:",
+            "",
+        ] {
             assert!(parse(text, Path::new("/p")).is_err(), "{text}");
         }
     }

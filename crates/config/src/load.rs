@@ -7,7 +7,7 @@ use units::Bytes;
 use crate::{
     app, env_file, layers, listen,
     model::{AccessLog, AppRef, Config, Expose, Limits, Listen},
-    problem::Problems,
+    problem::{Problem, Problems},
     read::{self, Raw},
     source::{self, Environment, Locate, Overrides, Source},
     values::Values,
@@ -17,13 +17,23 @@ use crate::{
 pub fn load(locate: &Locate, environment: &Environment, flags: &Overrides) -> Result<Config, Problems> {
     let source = source::find(locate)?;
     let mut problems = Vec::new();
-    let file = read::read(&source, &mut problems);
+    // In a file that cannot be read to its end anything may stand: whatever else were said would be a guess.
+    let file = read::read(&source, &mut problems).map_err(|problem| Problems(vec![*problem]))?;
     let mut values = Values::new(layers::merge(file, environment, flags), problems);
     let config = check(&source, &mut values, locate.cores);
     match config {
         Some(config) if values.problems.is_empty() => Ok(config),
-        _ => Err(Problems(values.problems)),
+        _ => Err(Problems(in_order(values.problems))),
     }
+}
+
+/// In the order of the file, as it is read from top to bottom; what has no place comes last.
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_cached_key(|problem| match &problem.place {
+        Some(place) => (false, place.file.clone(), place.line, place.column),
+        None => (true, PathBuf::new(), 0, 0),
+    });
+    problems
 }
 
 /// The project's directory, whatever its configuration says.
@@ -35,13 +45,10 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let project = source.project.clone();
     let app = app_ref(source, values);
     let name = name(values);
-    let path = |values: &mut Values, key: &str| values.text(key).map(|(path, _)| source::clean(&project.join(path)));
-    let env_file = path(values, "env_file");
-    let env = environment(values, env_file);
+    let env = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let listen = addresses(source, values);
     let config = Config {
-        app: app?,
         name,
         nodes: values.number("nodes", 0..=1000).unwrap_or(1),
         workers: values.number("workers", 1..=1024).unwrap_or_else(|| cores.clamp(1, 1024)),
@@ -67,6 +74,8 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
             .unwrap_or(AccessLog::Auto),
         file: source.file.clone(),
         project,
+        // Last: the problems of all the others are to be found even if there is nothing to run.
+        app: app?,
     };
     Some(config)
 }
@@ -113,23 +122,32 @@ fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
             Err((what, hint)) => values.reject("listen", given, what, hint),
         }
     }
-    if texts.is_empty()
-        && let Some(given) = values.given("listen")
+    // A list whose elements were all refused is empty too, and has been spoken of.
+    if let Some(given) = values.given("listen")
+        && texts.is_empty()
+        && !matches!(&given.raw, Raw::List(elements) if !elements.is_empty())
     {
         values.reject("listen", &given, "expected at least one address", None);
     }
     addresses
 }
 
-/// Relative to the project, unless it is a flag: then relative to the project too, as `-C` has changed there.
+/// A path is relative to the project, wherever it was given.
 fn python(source: &Source, values: &mut Values) -> Option<PathBuf> {
     let (path, _) = values.text("python")?;
     // A bare name is looked up on PATH by whoever runs it.
     Some(if path.contains('/') { source::clean(&source.project.join(path)) } else { PathBuf::from(path) })
 }
 
-fn environment(values: &mut Values, file: Option<PathBuf>) -> BTreeMap<String, String> {
-    let mut env = file.map_or_else(BTreeMap::new, |file| env_file::read(&file, &mut values.problems));
+fn environment(source: &Source, values: &mut Values) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    if let Some((path, given)) = values.text("env_file") {
+        let path = source::clean(&source.project.join(path));
+        match source::text(&path) {
+            Ok(text) => env = env_file::read(&path, &text, &mut values.problems),
+            Err(what) => values.reject("env_file", &given, what, None),
+        }
+    }
     let Some(given) = values.given("env") else { return env };
     let Raw::Table(entries) = &given.raw else {
         values.reject("env", &given, format!("expected a table of texts, found {}", given.raw.kind()), None);

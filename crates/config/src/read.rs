@@ -49,29 +49,33 @@ pub(crate) struct Given {
     pub(crate) origin: Origin,
 }
 
-/// The values of the file by dotted path. Unknown keys are problems.
-pub(crate) fn read(source: &Source, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
-    let mut values = BTreeMap::new();
-    let document = match Document::parse(source.text.as_str()) {
-        Ok(document) => document,
-        Err(error) => {
-            let place = Reader { source }.place(error.span().unwrap_or(0..0));
-            problems.push(Problem::new("this is not TOML").at(Some(place)).note(error.message().trim()));
-            return values;
-        }
-    };
+/// The values of the file by dotted path. Unknown keys are problems; a file that has no table of ours is an error.
+pub(crate) fn read(source: &Source, problems: &mut Vec<Problem>) -> Result<BTreeMap<String, Given>, Box<Problem>> {
+    let reader = Reader { source };
+    let document = Document::parse(source.text.as_str()).map_err(|error| {
+        let place = reader.place(error.span().unwrap_or(0..0));
+        Problem::new("this is not TOML").at(Some(place)).note(error.message().trim())
+    })?;
     let root: &dyn TableLike = document.as_table();
     let table = match source.table {
-        Table::Root => Some(root),
-        Table::ToolTierce => {
-            let tool = root.get("tool").and_then(Item::as_table_like);
-            tool.and_then(|tool| tool.get("tierce")).and_then(Item::as_table_like)
-        }
+        Table::Root => root,
+        Table::ToolTierce => reader.own_table(root)?,
     };
-    if let Some(table) = table {
-        Reader { source }.keys("", table, &mut values, problems);
+    let mut values = BTreeMap::new();
+    reader.keys("", table, &mut values, problems);
+    Ok(values)
+}
+
+/// Whether a pyproject.toml has a table `[tool.tierce]`, however it is written; or might, were it TOML.
+pub(crate) fn speaks_of_us(text: &str) -> bool {
+    match Document::parse(text) {
+        Ok(document) => own_item(document.as_table()).is_some(),
+        Err(_) => text.contains("tool.tierce"),
     }
-    values
+}
+
+fn own_item(root: &dyn TableLike) -> Option<&Item> {
+    root.get("tool").and_then(Item::as_table_like).and_then(|tool| tool.get("tierce"))
 }
 
 struct Reader<'a> {
@@ -83,6 +87,19 @@ impl Reader<'_> {
         let file = self.source.file.clone().unwrap_or_default();
         let shown = file.strip_prefix(&self.source.project).map(ToOwned::to_owned).unwrap_or(file);
         Place::new(shown, &self.source.text, span)
+    }
+
+    fn own_table<'d>(&self, root: &'d dyn TableLike) -> Result<&'d dyn TableLike, Box<Problem>> {
+        let Some(item) = own_item(root) else {
+            let file = self.source.file.clone().unwrap_or_default();
+            let problem = Problem::new(format!("{} has no [tool.tierce]", file.display()));
+            return Err(Box::new(problem.hint("the configuration is this table, or a file tierce.toml")));
+        };
+        item.as_table_like().ok_or_else(|| {
+            let kind = self.given(item, None).raw.kind();
+            let place = item.span().map(|span| self.place(span));
+            Box::new(Problem::new(format!("`tool.tierce`: expected a table, found {kind}")).at(place))
+        })
     }
 
     fn keys(
@@ -106,21 +123,32 @@ impl Reader<'_> {
                 let problem = Problem::new(format!("`{path}` is a table of keys"));
                 problems.push(problem.at(key_span.map(|span| self.place(span))));
             } else {
-                problems.push(self.unknown(&path, key_span));
+                problems.push(self.unknown(&path, key_span, item));
             }
         }
     }
 
-    fn unknown(&self, path: &str, span: Option<Range<usize>>) -> Problem {
+    fn unknown(&self, path: &str, span: Option<Range<usize>>, item: &Item) -> Problem {
         let mut problem = Problem::new(format!("unknown key `{path}`")).at(span.map(|span| self.place(span)));
         let (meant, hint) = keys::suggest(path);
         if let Some(meant) = meant {
             problem = problem.note(format!("did you mean `{meant}`?"));
+            if let Some(line) = self.corrected(path, meant, item) {
+                problem = problem.hint(format!("write `{line}`"));
+            }
         }
         match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
         }
+    }
+
+    /// The line with the key that was meant. Only at the top, where it is one line whichever way tables are written.
+    fn corrected(&self, path: &str, meant: &str, item: &Item) -> Option<String> {
+        const LONGEST: usize = 60;
+        let value = self.source.text.get(item.as_value()?.span()?)?;
+        let at_the_top = !path.contains('.') && !meant.contains('.');
+        (at_the_top && value.len() <= LONGEST && !value.contains('\n')).then(|| format!("{meant} = {value}"))
     }
 
     fn given(&self, item: &Item, key: Option<Range<usize>>) -> Given {

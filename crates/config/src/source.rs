@@ -2,10 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
-use crate::problem::{Problem, Problems};
+use crate::{
+    problem::{Problem, Problems},
+    read::speaks_of_us,
+};
 
 /// Environment variables, as they were when Tierce was started.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +101,7 @@ pub(crate) fn find(locate: &Locate) -> Result<Source, Problems> {
         if shared.is_file() {
             let text = read(&shared)?;
             // A pyproject.toml that does not speak of us ends nothing: a parent directory may.
-            if text.contains("tool.tierce") {
+            if speaks_of_us(&text) {
                 return Ok(Source { project: clean(candidate), file: Some(shared), text, table: Table::ToolTierce });
             }
         }
@@ -109,15 +114,20 @@ fn is_pyproject(file: &Path) -> bool {
 }
 
 fn read(file: &Path) -> Result<String, Problems> {
-    /// A configuration longer than this is a mistake.
+    text(file).map_err(|what| one(Problem::new(what).hint("-c takes the path of a configuration file")))
+}
+
+/// The text of a file, or why it cannot be had.
+pub(crate) fn text(file: &Path) -> Result<String, String> {
+    /// A file that people write and that is longer than this is a mistake.
     const MAX: u64 = 4 << 20;
-    if file.metadata().is_ok_and(|data| MAX < data.len()) {
-        return Err(one(Problem::new(format!("{} is longer than 4 MiB", file.display()))));
+    let mut text = String::new();
+    let read = File::open(file).and_then(|opened| opened.take(MAX + 1).read_to_string(&mut text));
+    match read {
+        Ok(_) if text.len() as u64 <= MAX => Ok(text),
+        Ok(_) => Err(format!("{} is longer than 4 MiB", file.display())),
+        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
     }
-    std::fs::read_to_string(file).map_err(|error| {
-        one(Problem::new(format!("cannot read {}: {error}", file.display()))
-            .hint("-c takes the path of a configuration file"))
-    })
 }
 
 /// An absolute path without `.` and `..` where they can be removed without asking the file system.

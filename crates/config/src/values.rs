@@ -44,16 +44,23 @@ impl Values {
     pub(crate) fn text(&mut self, path: &str) -> Option<(String, Given)> {
         let given = self.given(path)?;
         match &given.raw {
-            Raw::Text(text) if !text.is_empty() => Some((text.clone(), given)),
-            Raw::Text(_) => {
-                self.reject(path, &given, "the text is empty", None);
-                None
-            }
+            Raw::Text(text) => self.usable(path, &given, text).then(|| (text.clone(), given.clone())),
             _ => {
                 self.wrong_kind(path, &given, "a text", None);
                 None
             }
         }
+    }
+
+    /// Whether the system can take the text as a name, a path or an argument.
+    fn usable(&mut self, path: &str, given: &Given, text: &str) -> bool {
+        let what = match text {
+            "" => "the text is empty",
+            text if text.contains('\0') => "the text holds a NUL",
+            _ => return true,
+        };
+        self.reject(path, given, what, None);
+        false
     }
 
     pub(crate) fn number(&mut self, path: &str, range: RangeInclusive<u32>) -> Option<u32> {
@@ -163,13 +170,16 @@ impl Values {
                     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                     Some(parts.map(|part| (part.to_owned(), given.clone())).collect())
                 }
-                Origin::File(_) => Some(vec![(text.clone(), given.clone())]),
+                Origin::File(_) => self.usable(path, &given, text).then(|| vec![(text.clone(), given.clone())]),
             },
             Raw::List(elements) => {
                 let mut texts = Vec::new();
                 for element in elements {
                     match &element.raw {
-                        Raw::Text(text) => texts.push((text.clone(), element.clone())),
+                        Raw::Text(text) if self.usable(path, element, text) => {
+                            texts.push((text.clone(), element.clone()));
+                        }
+                        Raw::Text(_) => {}
                         _ => self.wrong_kind(path, element, "a text", None),
                     }
                 }
