@@ -21,26 +21,36 @@ fn main() {
     }
     let target = out.join("worker");
     let mut cargo = Command::new(env::var_os("CARGO").expect("cargo sets it"));
+    // What this build was given is not meant for the other.
+    for (name, _) in env::vars_os().filter(|(name, _)| is_of_this_build(&name.to_string_lossy())) {
+        cargo.env_remove(name);
+    }
     cargo
         .current_dir(&root)
         .args(["build", "--release", "--package", "worker", "--locked", "--config", "profile.release.strip=true"])
         .arg("--target-dir")
         .arg(&target)
+        // A build directory that is configured for both would be locked by this build until the other has ended.
+        .env("CARGO_BUILD_BUILD_DIR", &target)
         .env("PYO3_NO_PYTHON", "1")
         .env("PYO3_BUILD_EXTENSION_MODULE", "1");
-    // What this build was given is not meant for the other.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        let ours = ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_MANIFEST_"]
-            .iter()
-            .any(|start| text.starts_with(start));
-        if ours
-            || matches!(&*text, "CARGO_ENCODED_RUSTFLAGS" | "RUSTC_WORKSPACE_WRAPPER" | "TARGET" | "CARGO_TARGET_DIR")
-        {
-            cargo.env_remove(&name);
-        }
-    }
     let status = cargo.status().expect("cargo runs");
     assert!(status.success(), "the worker extension could not be built");
     fs::copy(target.join("release/libtierce_worker.so"), &embedded).expect("cargo has built it");
+}
+
+/// Whether a variable describes this build: its package, its flags, or where its results go.
+fn is_of_this_build(name: &str) -> bool {
+    ["CARGO_FEATURE_", "CARGO_CFG_", "CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.starts_with(start))
+        || matches!(
+            name,
+            "CARGO_ENCODED_RUSTFLAGS"
+                | "CARGO_BUILD_RUSTFLAGS"
+                | "RUSTFLAGS"
+                | "RUSTC_WORKSPACE_WRAPPER"
+                | "TARGET"
+                | "CARGO_BUILD_TARGET"
+                | "CARGO_TARGET_DIR"
+                | "CARGO_BUILD_TARGET_DIR"
+        )
 }

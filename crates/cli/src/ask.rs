@@ -93,6 +93,12 @@ pub(crate) fn down(args: &Args) -> Exit {
             }
             Exit::DONE
         }
+        // It ends for another reason, and wanted no more questions.
+        Ok(Answer::Refused { code, .. }) if Exit(code) == Exit::NOT_RUNNING => {
+            place.wait_until_free();
+            Recorded::clear(&place);
+            finish(args, Ok(Answer::Done { text: "stopped".to_owned() }))
+        }
         answer => {
             let exit = finish(args, report(answer));
             // It still has to end; a new `up` must find it gone.

@@ -11,9 +11,11 @@ use tokio::task::LocalSet;
 use crate::{
     args::Args,
     exit::Exit,
-    project, say,
+    project,
+    refuse::{cannot_start, fail},
+    say,
     steps::Steps,
-    up::{cannot_start, fail, interpreter, parts},
+    up::{interpreter, parts},
 };
 
 /// `tierce build`.

@@ -20,6 +20,11 @@ pub(crate) fn is_detached() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
+/// What the service manager is told: in the background this is another process than the one it has started.
+pub(crate) fn ready_state() -> String {
+    if is_detached() { format!("READY=1\nMAINPID={}", std::process::id()) } else { "READY=1".to_owned() }
+}
+
 /// Starts the one in the background and waits until it is ready or has failed.
 pub(crate) fn start(args: &Args) -> Exit {
     let mut command = Command::new("/proc/self/exe");

@@ -28,17 +28,50 @@ const TRANSLATIONS: &[(&str, &str)] = &[
     ("--daemon", "in the background is -d"),
     ("--build", "requirements are installed by up when they have changed; tierce build does it alone"),
     ("--interface", "the application's interface is recognised"),
+    ("--wsgi", "the application is the argument: tierce up module:callable"),
+    ("--mount", "the application is the argument: tierce up module:callable"),
+    ("--factory", "a factory is named like this: tierce up 'module:create_app()'"),
+    ("--app-dir", "the project's directory is -C, before the command"),
+    ("--uds", "the address is -b/--bind unix:PATH"),
+    ("--pidfile", "not needed: tierce ps and tierce down find what runs by its directory"),
+    ("--pid", "not needed: tierce ps and tierce down find what runs by its directory"),
+    ("--daemonize", "in the background is -d"),
+    ("--logto", "the log is read with tierce logs"),
+    ("--log-level", "less is --quiet, more is -v, before the command"),
+    ("--access-logfile", "the access log is --access-log auto, text, json or off"),
+    ("--disable-logging", "the access log is --access-log auto, text, json or off"),
+    ("--uid", "the application's user is `user` in tierce.toml"),
+    ("--user", "the application's user is `user` in tierce.toml"),
+    ("--pythonpath", "directories for sys.path are `pythonpath` in tierce.toml"),
+    ("--env", "variables of the application are `env` in tierce.toml"),
+    ("--env-file", "variables of the application are `env_file` in tierce.toml"),
+    ("--reload", "this version does not watch files: tierce reload takes new code, without losing a request"),
+    ("--py-autoreload", "this version does not watch files: tierce reload takes new code, without losing a request"),
+    ("--touch-reload", "this version does not watch files: tierce reload takes new code, without losing a request"),
+    ("--backlog", "the backlog is as long as this system allows, at most 4096"),
+    ("--vacuum", "not needed: sockets are removed at the end"),
+    ("--die-on-term", "not needed: SIGTERM finishes what was accepted, then stops"),
+    ("--need-app", "not needed: an application that cannot be imported is an error"),
+    ("--thunder-lock", "not needed: requests are handed to workers one by one"),
+    ("--buffer-size", "the head of a request may have 32 KiB"),
 ];
 
 /// What to write instead of the first foreign word of the command line.
 pub(crate) fn translate(words: &[String]) -> Option<String> {
-    for word in words.iter().skip(1) {
-        let option = word.split('=').next().unwrap_or(word);
-        if let Some((_, meaning)) = TRANSLATIONS.iter().find(|(foreign, _)| *foreign == option) {
-            return Some(format!("error: tierce has no {option}\n  hint: {meaning}"));
-        }
+    // What stands behind `--` is no option.
+    words.iter().skip(1).take_while(|word| *word != "--").find_map(|word| {
+        let (option, meaning) = TRANSLATIONS.iter().find(|(foreign, _)| is_option(word, foreign))?;
+        Some(format!("error: tierce has no {option}\n  hint: {meaning}"))
+    })
+}
+
+/// `--processes`, `--processes=4`, `-p`, `-p4`.
+fn is_option(word: &str, foreign: &str) -> bool {
+    match word.strip_prefix(foreign) {
+        Some(rest) if foreign.starts_with("--") => rest.is_empty() || rest.starts_with('='),
+        Some(_) => true,
+        None => false,
     }
-    None
 }
 
 #[cfg(test)]
@@ -50,7 +83,13 @@ mod tests {
         let words = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
         assert!(translate(&words("tierce up --harakiri 30")).unwrap().contains("--timeout"));
         assert!(translate(&words("tierce up --processes=4")).unwrap().contains("--workers"));
-        assert_eq!(translate(&words("tierce up --nonsense")), None);
+        assert!(translate(&words("tierce up -p4")).unwrap().contains("no -p\n"));
+        assert!(translate(&words("tierce up -kgevent")).unwrap().contains("concurrency adapts"));
+        for ours in ["tierce up --nonsense", "tierce up --processes-of-mine", "tierce logs -- -k", "tierce --port up-p"]
+        {
+            let expected = ours.contains("--port");
+            assert_eq!(translate(&words(ours)).is_some(), expected, "{ours}");
+        }
         for (foreign, _) in TRANSLATIONS {
             let ours = crate::args::parse(words(&format!("tierce up {foreign} 1")).into_iter().map(Into::into));
             assert!(ours.is_err(), "{foreign}");

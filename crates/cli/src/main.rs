@@ -3,20 +3,22 @@
 //!
 //! Invariant: the result goes to standard output, messages go to standard error, and the exit status says how it went.
 
-mod args; //     the command line
-mod ask; //      commands for a running Tierce
-mod check;
-mod detach; //   the same in the background
-mod exit; //     exit statuses
-mod foreign; //  words of other programs
-mod logs; //     what was logged
-mod notify; //   the service manager
-mod project; //  configuration and place of the project
-mod ps; //       what runs
-mod running; //  what it does while it runs
-mod say; //      output that survives a closed pipe
-mod steps; //    progress on long steps
-mod up; //       the running Tierce //    configuration and import, without serving
+mod args; // the command line
+mod foreign; // words of other programs
+mod exit; // exit statuses
+mod say; // output that survives a closed pipe
+mod project; // configuration and place of the project
+mod up; // the running Tierce
+mod steps; // progress on long steps
+mod refuse; // why it does not start
+mod detach; // the same in the background
+mod notify; // the service manager
+mod running; // what it does while it runs
+mod ended; // how it went down
+mod ask; // commands for a running Tierce
+mod ps; // what runs
+mod logs; // what was logged
+mod check; // configuration and import, without serving
 
 use std::process::ExitCode;
 

@@ -1,12 +1,21 @@
 //! What a running Tierce does: it answers commands, and goes down without losing a request.
+//!
+//! Invariant: whoever asks is answered, also while everything ends; who asks for the end is answered when it has come.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use config::{Config, Problems};
-use control::{Answer, AppStatus, Ask, Call, Place, Ps, Recorded};
+use control::{Answer, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
 use policy::Shared;
 use proxy::{Edge, Settings};
 use supervise::{ChangeError, Interpreter, PrepareError, Supervisor};
+use telemetry::LogSink;
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_local,
@@ -15,11 +24,17 @@ use tokio::{
 
 use crate::{
     args::{Args, Up},
+    ended::Ended,
     exit::Exit,
     notify::{monotonic_us, notify},
     project, say,
     up::{Signals, listens_elsewhere, reader, record},
 };
+
+/// What the edge's threads need to close connections that wait for nothing, even when no time is given to the others.
+const CLOSING_TIME: Duration = Duration::from_millis(250);
+
+const FINISHING: &str = "finishing what was accepted; Ctrl-C again stops at once";
 
 /// A running Tierce.
 pub(crate) struct Running {
@@ -28,12 +43,7 @@ pub(crate) struct Running {
     edge: RefCell<Option<Edge>>,
     shared: Arc<Shared>,
     place: Place,
-}
-
-/// Why it goes down.
-enum Reason {
-    Signal,
-    Command(oneshot::Sender<Answer>),
+    sink: LogSink,
 }
 
 impl Running {
@@ -43,89 +53,123 @@ impl Running {
         supervisor: Supervisor,
         edge: Edge,
         shared: Arc<Shared>,
-        place: Place,
+        (place, sink): (Place, LogSink),
     ) -> Rc<Self> {
         let overrides = project::overrides(up);
         let again = project::again(args);
         let reload = Box::new(move || again(&overrides));
-        Rc::new(Self { reload, supervisor, edge: RefCell::new(Some(edge)), shared, place })
+        Rc::new(Self { reload, supervisor, edge: RefCell::new(Some(edge)), shared, place, sink })
     }
 
-    /// Serves until it is told to stop.
-    pub(crate) async fn run(self: Rc<Self>, mut calls: mpsc::Receiver<Call>, signals: &mut Signals) -> Exit {
-        let reason = loop {
-            tokio::select! {
-                call = calls.recv() => match call {
-                    Some(Call { ask: Ask::Down, answer }) => break Reason::Command(answer),
-                    Some(call) => {
-                        let this = Rc::clone(&self);
-                        spawn_local(async move {
-                            let answer = this.answer(call.ask).await;
-                            // A client that has gone does not want it.
-                            let _ = call.answer.send(answer);
-                        });
-                    }
-                    None => break Reason::Signal,
-                },
-                _ = signals.interrupt.recv() => break Reason::Signal,
-                _ = signals.terminate.recv() => break Reason::Signal,
-                _ = signals.hangup.recv() => {
-                    let this = Rc::clone(&self);
-                    spawn_local(async move {
-                        if let Answer::Refused { text, .. } = this.answer(Ask::Reload).await {
-                            say::message(&text);
-                        }
-                    });
+    /// Serves until it is told to stop, and then until everything has ended.
+    pub(crate) async fn run(
+        self: Rc<Self>,
+        server: Server,
+        mut calls: mpsc::Receiver<Call>,
+        signals: &mut Signals,
+    ) -> Exit {
+        let mut waiting = Vec::new();
+        let until_stopped = async {
+            loop {
+                tokio::select! {
+                    call = calls.recv() => match call {
+                        Some(Call { ask: Ask::Down, answer }) => break waiting.push(answer),
+                        Some(call) => self.begin(call),
+                        None => break,
+                    },
+                    _ = signals.interrupt.recv() => break self.say(FINISHING),
+                    _ = signals.terminate.recv() => break self.say(FINISHING),
+                    _ = signals.hangup.recv() => self.hang_up(),
                 }
             }
         };
+        until_stopped.await;
         notify("STOPPING=1");
-        tokio::select! {
-            exit = self.go_down(reason) => exit,
-            () = signals.stop() => {
-                say::message("stopped at once");
-                Exit::INTERRUPTED
-            }
+        let ended = tokio::select! {
+            ended = self.go_down() => ended,
+            never = self.answer_while_ending(&mut calls, &mut waiting) => match never {},
+            () = signals.stop() => Ended { exit: Exit::INTERRUPTED, text: "stopped at once".to_owned() },
+        };
+        self.say(&ended.text);
+        if !waiting.is_empty() {
+            Recorded::clear(&self.place);
         }
+        for answer in waiting {
+            // A client that has gone does not want it.
+            let _ = answer.send(ended.answer());
+        }
+        // What was asked too late is told so.
+        drop(calls);
+        server.finish().await;
+        ended.exit
     }
 
-    async fn go_down(&self, reason: Reason) -> Exit {
+    /// Answers in its own time.
+    fn begin(self: &Rc<Self>, call: Call) {
+        let this = Rc::clone(self);
+        spawn_local(async move {
+            let answer = this.answer(call.ask).await;
+            // A client that has gone does not want it.
+            let _ = call.answer.send(answer);
+        });
+    }
+
+    /// Reloads for somebody who cannot be answered.
+    fn hang_up(self: &Rc<Self>) {
+        let this = Rc::clone(self);
+        spawn_local(async move {
+            match this.answer(Ask::Reload).await {
+                Answer::Refused { text, .. } => this.say(&text),
+                Answer::Done { text } => this.say(&text),
+                Answer::Ps { .. } => {}
+            }
+        });
+    }
+
+    /// While everything ends, it can be watched, and waited for.
+    async fn answer_while_ending(
+        &self,
+        calls: &mut mpsc::Receiver<Call>,
+        waiting: &mut Vec<oneshot::Sender<Answer>>,
+    ) -> Infallible {
+        while let Some(Call { ask, answer }) = calls.recv().await {
+            let now = match ask {
+                Ask::Down => {
+                    waiting.push(answer);
+                    continue;
+                }
+                Ask::Ps => Answer::Ps { ps: self.ps() },
+                Ask::Scale { .. } | Ask::Reload | Ask::Restart => Answer::Refused {
+                    code: Exit::NOT_RUNNING.0,
+                    text: "error: tierce is stopping\n  hint: wait until ps finds nothing, then start it again"
+                        .to_owned(),
+                },
+            };
+            // A client that has gone does not want it.
+            let _ = answer.send(now);
+        }
+        std::future::pending().await
+    }
+
+    async fn go_down(&self) -> Ended {
         let limit = self.supervisor.config().limits.drain;
         let until = Instant::now() + limit;
-        if matches!(reason, Reason::Signal) {
-            say::message("finishing what was accepted; Ctrl-C again stops at once");
-        }
         let mut edge = self.edge.borrow_mut().take();
+        let mut connections_cut = false;
         if let Some(edge) = &mut edge {
             edge.drain();
             // What is not finished in time is cut off below.
-            let _ = timeout(limit, edge.drained()).await;
+            connections_cut = timeout(limit.max(CLOSING_TIME), edge.drained()).await.is_err();
         }
         let down = self.supervisor.down(until.saturating_duration_since(Instant::now())).await;
         drop(edge);
-        let (exit, text) = match down.cut {
-            0 => (Exit::DONE, "stopped; nothing was cut off".to_owned()),
-            cut => {
-                let limit = units::show_duration(limit);
-                (Exit::FAILED, format!("stopped; {cut} requests were not finished after {limit} and were cut off"))
-            }
-        };
-        match reason {
-            Reason::Signal => say::message(&text),
-            Reason::Command(answer) => {
-                Recorded::clear(&self.place);
-                let answered = match exit {
-                    Exit::DONE => Answer::Done { text },
-                    exit => Answer::Refused { code: exit.0, text: format!("error: {text}") },
-                };
-                let _ = answer.send(answered);
-                // The answer is written by another task of this thread.
-                for _ in 0..16 {
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
-        exit
+        Ended::after(down.cut, connections_cut, limit)
+    }
+
+    /// To whoever looks: the terminal now, `tierce logs` later.
+    fn say(&self, text: &str) {
+        say::message(text);
+        self.sink.record(text);
     }
 
     async fn answer(&self, ask: Ask) -> Answer {
@@ -140,7 +184,7 @@ impl Running {
                     Err(error) => refused(&error),
                 }
             }
-            // `run` has taken it.
+            // [`Self::run`] has taken it.
             Ask::Down => Answer::Done { text: "stopping".to_owned() },
         }
     }

@@ -3,10 +3,10 @@
 use std::{io::IsTerminal, sync::Arc, time::Instant};
 
 use config::{AccessLog, Config, Listen};
-use control::{LockError, Place, Recorded, Server, wanted_nodes};
+use control::{Place, Recorded, Server, wanted_nodes};
 use policy::Shared;
-use proxy::{Address, BindError, Bound, Reader, Settings};
-use supervise::{Explanation, Extension, Interpreter, ListenerName, Parts, StartError, Step, Supervisor};
+use proxy::{Address, Bound, Reader, Settings};
+use supervise::{Explanation, Extension, Interpreter, ListenerName, Parts, Step, Supervisor};
 use telemetry::{LineFormat, LogSink, Output};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -19,7 +19,9 @@ use crate::{
     detach,
     exit::Exit,
     notify::notify,
-    project, running, say,
+    project,
+    refuse::{cannot_bind, cannot_lock, cannot_start, fail},
+    running, say,
     steps::Steps,
 };
 
@@ -34,12 +36,6 @@ pub(crate) fn run(args: &Args, up: &Up) -> Exit {
         Ok(prepared) => prepared.run(args, up),
         Err(exit) => exit,
     }
-}
-
-/// Says an explanation and ends with `exit`.
-pub(crate) fn fail(explanation: &Explanation, exit: Exit) -> Exit {
-    say::message(&explanation.to_string());
-    exit
 }
 
 struct Prepared {
@@ -107,42 +103,6 @@ pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, E
     let found = supervise::find_or_make(config, &project::environment(), &mut |step| steps.show(step));
     drop(steps);
     found.map_err(|error| fail(&error.0, Exit::CONFIG))
-}
-
-fn cannot_lock(error: &LockError, place: &Place) -> Exit {
-    let program = say::program();
-    match error {
-        LockError::Running { .. } => fail(
-            &Explanation::new(error.to_string())
-                .place(place.directory().display().to_string())
-                .hint(format!("{program} reload takes new code and configuration; {program} down stops it")),
-            Exit::FAILED,
-        ),
-        LockError::Unusable { error: cause, .. } => {
-            let exit =
-                if cause.kind() == std::io::ErrorKind::PermissionDenied { Exit::NO_PERMISSION } else { Exit::FAILED };
-            fail(
-                &Explanation::new(error.to_string())
-                    .hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
-                exit,
-            )
-        }
-    }
-}
-
-fn cannot_bind(error: &BindError) -> Exit {
-    let explanation = Explanation::new(error.to_string()).during("opening the listeners");
-    match error {
-        BindError::InUse { .. } => {
-            fail(&explanation.hint("stop the other process, or choose another address: -b :8081"), Exit::FAILED)
-        }
-        BindError::NoPermission { .. } => fail(
-            &explanation
-                .hint("ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE"),
-            Exit::NO_PERMISSION,
-        ),
-        BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
-    }
 }
 
 /// What stops a running Tierce from outside.
@@ -255,11 +215,7 @@ impl Prepared {
             Err(error) => return cannot_start(&error),
         };
         let addresses = self.bound.addresses().to_vec();
-        let edge = match proxy::serve(self.bound, Settings::new(&config, reader()), &shared, &table, sink, descriptors)
-        {
-            Ok(edge) => edge,
-            Err(error) => return fail(&Explanation::new(error.to_string()), Exit::FAILED),
-        };
+        // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = match Server::start(&self.place) {
             Ok(started) => started,
             Err(error) => {
@@ -267,21 +223,19 @@ impl Prepared {
                 return fail(&Explanation::new(what).cause(error.to_string()), Exit::FAILED);
             }
         };
+        let edge = match proxy::serve(self.bound, Settings::new(&config, reader()), &shared, &table, sink, descriptors)
+        {
+            Ok(edge) => edge,
+            Err(error) => return fail(&Explanation::new(error.to_string()), Exit::FAILED),
+        };
         if !args.quiet {
             announce(&config, self.nodes, &self.interpreter, &addresses, self.began);
         }
-        notify("READY=1");
+        notify(&detach::ready_state());
         detach::ready();
-        let running = running::Running::new(args, up, supervisor, edge, shared, self.place);
-        let exit = running.run(calls, &mut signals).await;
-        drop(server);
-        exit
+        let running = running::Running::new(args, up, supervisor, edge, shared, (self.place, sink.clone()));
+        running.run(server, calls, &mut signals).await
     }
-}
-
-/// Says what failed; the exit status tells the application's mistakes from the machine's.
-pub(crate) fn cannot_start(error: &StartError) -> Exit {
-    fail(&error.0, if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED })
 }
 
 fn listener_names(bound: &Bound) -> Vec<ListenerName> {
@@ -294,6 +248,11 @@ fn listener_names(bound: &Bound) -> Vec<ListenerName> {
         }
     };
     bound.addresses().iter().map(name).collect()
+}
+
+/// Whether the addresses have changed, which needs a restart of Tierce itself.
+pub(crate) fn listens_elsewhere(before: &[Listen], now: &[Listen]) -> bool {
+    before != now
 }
 
 fn announce(config: &Config, nodes: u32, interpreter: &Interpreter, addresses: &[Address], began: Instant) {
@@ -317,9 +276,4 @@ fn announce(config: &Config, nodes: u32, interpreter: &Interpreter, addresses: &
         config.name,
         nodes.max(1) + 1
     ));
-}
-
-/// Whether the addresses have changed, which needs a restart of Tierce itself.
-pub(crate) fn listens_elsewhere(before: &[Listen], now: &[Listen]) -> bool {
-    before != now
 }

@@ -1,11 +1,17 @@
 //! Mistakes: each has a clear message and its exit status, and leaves nothing behind.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use testkit::Project;
+use std::time::Duration;
+
+use testkit::{Project, wait_within};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const APP: &str = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'ok']\n";
 
+/// Nothing of a Tierce that has ended is there for longer.
+const PROMISED: Duration = Duration::from_secs(5);
+
+/// The command ends with this status, says what is wrong in these words, and leaves nothing behind.
 fn fails(project: &Project, words: &[&str], code: i32, parts: &[&str]) {
     let finished = project.run(words);
     assert_eq!(finished.code, code, "{words:?}: {}", finished.err);
@@ -13,10 +19,11 @@ fn fails(project: &Project, words: &[&str], code: i32, parts: &[&str]) {
         assert!(finished.err.contains(part), "{words:?}: {part:?} is missing in:\n{}", finished.err);
     }
     assert!(finished.err.lines().any(|line| line.starts_with("error: ")), "{}", finished.err);
-    assert!(testkit::descendants(std::process::id()).iter().all(|pid| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        !line.contains(project.path().to_str().unwrap())
-    }));
+    assert!(!finished.err.contains("panicked"), "{}", finished.err);
+    assert_eq!(finished.out, "", "messages are no result");
+    wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
+    assert!(!project.path().join(".tierce/control.sock").exists(), "{words:?}: the socket is left");
+    assert!(std::net::TcpListener::bind(("127.0.0.1", project.port)).is_ok(), "{words:?}: the port is still in use");
 }
 
 #[test]
@@ -98,6 +105,8 @@ fn two_in_one_place() {
     let second = project.run(&["up"]);
     assert_eq!(second.code, 1, "{}", second.err);
     assert!(second.err.contains(&format!("running here already (process {})", running.pid())), "{}", second.err);
+    let detached = project.run(&["up", "-d"]);
+    assert_eq!((detached.code, detached.err.contains("running here already")), (1, true), "{}", detached.err);
     let other = Project::new(TIERCE, APP, &format!("workers = 1\nlisten = ['127.0.0.1:{}']", project.port));
     fails(&other, &["up"], 1, &["in use by another process", "hint: "]);
     let wrong = project.run(&["scale", "shop=2"]);
@@ -109,4 +118,53 @@ fn two_in_one_place() {
 fn a_detached_start_that_fails_says_why() {
     let project = Project::new(TIERCE, "import no_such_module_here\n", "app = 'app:app'");
     fails(&project, &["up", "-d"], 78, &["cannot import app:app", "no_such_module_here"]);
+}
+
+#[test]
+fn an_import_error_shows_the_whole_traceback_without_our_own_frames() {
+    let project = Project::new(TIERCE, "from shop.models import Item\n", "app = 'app:app'");
+    project.write("shop/models.py", "def price():\n    return 1 / 0\n\nprice()\n");
+    let finished = project.run(&["up"]);
+    assert_eq!(finished.code, 78, "{}", finished.err);
+    for part in ["app.py\", line 1", "shop/models.py\", line 4", "shop/models.py\", line 2", "ZeroDivisionError"] {
+        assert!(finished.err.contains(part), "{part:?} is missing in:\n{}", finished.err);
+    }
+    assert!(!finished.err.contains("importlib") && !finished.err.contains("<string>"), "{}", finished.err);
+}
+
+#[test]
+fn a_dead_control_socket_counts_as_nothing_running() {
+    for words in [&["ps"][..], &["scale", "web=2"], &["reload"], &["restart"]] {
+        let project = Project::new(TIERCE, APP, "workers = 1");
+        project.write(".tierce/.gitignore", "*\n");
+        let socket = project.path().join(".tierce/control.sock");
+        // A listener that goes without removing its file leaves what a killed Tierce leaves.
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(socket.exists());
+        fails(&project, words, 69, &["nothing is running"]);
+    }
+}
+
+#[test]
+fn a_project_that_cannot_be_entered() {
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    let nowhere = project.path().join("nowhere");
+    let mut command = std::process::Command::new(TIERCE);
+    let output = command.arg("-C").arg(&nowhere).arg("up").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_ne!(output.status.code(), Some(0), "{err}");
+    assert!(err.starts_with("error: ") && err.contains("nowhere"), "{err}");
+}
+
+#[test]
+fn foreign_options_are_translated() {
+    for (words, part) in [
+        (&["up", "--harakiri", "3"][..], "--timeout"),
+        (&["up", "--processes", "3"], "--workers"),
+        (&["up", "--http-socket", ":80"], "--bind"),
+        (&["up", "-k", "gevent"], "concurrency adapts"),
+    ] {
+        let project = Project::new(TIERCE, APP, "workers = 1");
+        fails(&project, words, 2, &[part]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The edge as clients meet it, byte by byte.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use testkit::{Client, Project, Running, wait_for};
+use testkit::{Project, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const APP: &str = r#"
@@ -151,58 +151,6 @@ fn an_answer_before_the_end_of_the_body_arrives() {
     client.send(vec![b'x'; 100_000]).unwrap();
     let response = client.response().unwrap();
     assert_eq!((response.status, response.field("connection")), (403, Some("close")));
-}
-
-fn refused(running: &Running<'_>, label: &str, request: &[u8], status: u16) {
-    let mut client: Client = running.client();
-    client.send(request).unwrap();
-    let response = client.response().unwrap();
-    assert_eq!((response.status, response.field("connection")), (status, Some("close")), "{label}");
-    assert_eq!(client.rest().unwrap(), b"", "{label}: nothing more is answered");
-}
-
-#[test]
-fn what_could_be_read_in_two_ways_is_refused() {
-    let project = project();
-    let running = project.up(&["--access-log", "off"]);
-    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    for (label, request, status) in [
-        (
-            "both framings",
-            format!(
-                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
-            ),
-            400,
-        ),
-        (
-            "two lengths",
-            format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\n{smuggled}"),
-            400,
-        ),
-        ("bare line feeds", "GET / HTTP/1.1\nHost: a\n\n".to_owned(), 400),
-        ("a folded field", "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n".to_owned(), 400),
-        ("a space before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(), 400),
-        ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
-        ("another version", "GET / HTTP/3.0\r\nHost: a\r\n\r\n".to_owned(), 505),
-        ("a tunnel", "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 405),
-        ("an unknown expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n".to_owned(), 417),
-        ("a long target", format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9_000)), 414),
-        ("a long head", format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200)), 431),
-        ("a long body", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n".to_owned(), 413),
-        ("a bad chunk", "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n".to_owned(), 400),
-        ("a climbing path", "GET /../etc HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400),
-        ("a TLS handshake", "\x16\x03\x01\x02\x00\x01\x00".to_owned(), 400),
-    ] {
-        refused(&running, label, request.as_bytes(), status);
-    }
-    let chunks = format!(
-        "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{0:x}\r\n{1}\r\n",
-        2_000_000,
-        "x".repeat(1_100_000)
-    );
-    let mut client = running.client();
-    client.send(chunks).unwrap_or_default();
-    assert_eq!(client.response().unwrap().status, 413, "a chunked body that is too long");
 }
 
 #[test]

@@ -104,42 +104,6 @@ fn variables_come_from_everywhere() {
 }
 
 #[test]
-fn modules_are_found_on_the_configured_path() {
-    let app = APP.replace("import os, pwd", "import os, pwd\nimport shop_settings");
-    let project = Project::new(TIERCE, &app, "workers = 1\npythonpath = ['lib']");
-    project.write("lib/shop_settings.py", "");
-    assert_eq!(project.up(&[]).client().get("/HOSTNAME").unwrap().status, 200);
-}
-
-/// A command that is ended with the test, however that ends.
-struct Follower(std::process::Child);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn logs_are_followed() {
-    use std::io::{BufRead, BufReader};
-    let project = Project::new(TIERCE, APP, "workers = 1");
-    let running = project.up(&["--access-log", "text"]);
-    let child = project.command(&["logs", "-f", "-n", "0"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut follower = Follower(child);
-    let lines = BufReader::new(follower.0.stdout.take().unwrap()).lines();
-    let (sender, followed) = std::sync::mpsc::channel();
-    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
-    let mut client = running.client();
-    // The follower may begin to look at any time, so there is something new to be seen each time.
-    wait_for("a line that was logged later", || {
-        client.get("/HOSTNAME").unwrap();
-        followed.try_iter().any(|line| line.contains("GET /HOSTNAME 200") && line.contains("web.1/"))
-    });
-}
-
-#[test]
 fn port_and_web_concurrency_are_honoured() {
     let project = Project::new(TIERCE, APP, "");
     project.write("tierce.toml", &format!("python = {:?}\n", testkit::python()));
@@ -194,4 +158,83 @@ fn a_socket_in_the_file_system() {
         project.ok(&["down"]);
     }
     assert!(!path.exists());
+}
+
+#[test]
+fn logs_are_followed() {
+    let project = Project::new(TIERCE, APP, "workers = 1\nnodes = 2");
+    let running = project.up(&["--access-log", "text"]);
+    let mut client = running.client();
+    client.get("/before").unwrap();
+    wait_for("the first line", || project.read(".tierce/log/tierce.log").contains("/before"));
+    let follow = |words: &[&str]| {
+        let file = project.path().join(words.join("-"));
+        let out = std::fs::File::create(&file).unwrap();
+        (project.command(words).stdout(out).spawn().unwrap(), file)
+    };
+    let (mut all, all_file) = follow(&["logs", "-f"]);
+    let (mut second, second_file) = follow(&["logs", "-f", "web.2"]);
+    let text = |file: &std::path::Path| std::fs::read_to_string(file).unwrap();
+    wait_for("what was there", || text(&all_file).contains("/before"));
+    for _ in 0..4 {
+        client.get("/after").unwrap();
+    }
+    wait_for("what came since", || text(&all_file).matches("/after").count() == 4);
+    wait_for("that of the second node", || text(&second_file).matches("/after").count() == 2);
+    assert!(!text(&second_file).contains("web.1/"), "{}", text(&second_file));
+    for follower in [&mut all, &mut second] {
+        assert!(follower.try_wait().unwrap().is_none(), "it follows until it is stopped");
+        testkit::signal(follower.id(), "INT");
+        follower.wait().unwrap();
+    }
+}
+
+#[test]
+fn the_log_is_bounded_whatever_is_printed() {
+    let app = "def app(environ, start_response):\n    line = 'x' * 1000\n    for n in range(20000):\n        print(n, line)\n    \
+               start_response('200 OK', [])\n    return [b'printed']\n";
+    let project = Project::new(TIERCE, app, "workers = 1");
+    project.ok(&["up", "-d"]);
+    let mut client = Client::connect(project.port).unwrap();
+    // 80 MB; four files of 16 MiB are kept.
+    for _ in 0..4 {
+        assert_eq!(client.get("/").unwrap().text(), "printed");
+    }
+    wait_for("the last line", || project.ok(&["logs", "-n", "3"]).out.contains(" 19999 x"));
+    project.ok(&["down"]);
+    let files = || std::fs::read_dir(project.path().join(".tierce/log")).unwrap().map(|entry| entry.unwrap());
+    let sizes: Vec<_> = files().map(|file| file.metadata().unwrap().len()).collect();
+    assert!((2..=4).contains(&sizes.len()), "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= (16 << 20) + 64 * 1024), "{sizes:?}");
+}
+
+#[test]
+fn an_application_that_prints_more_than_is_read_delays_only_itself() {
+    // Nobody reads what this one prints in the foreground; the edge and the other requests go on.
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    let mut command = project.command(&["up", "--access-log", "text"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for("it to be ready", || Client::connect(project.port).is_ok_and(|mut client| client.get("/").is_ok()));
+    let mut floods: Vec<_> = (0..20).map(|_| Client::connect(project.port).unwrap()).collect();
+    for flood in &mut floods {
+        flood.send("GET /flood HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    let mut client = Client::connect(project.port).unwrap();
+    for _ in 0..20 {
+        assert_eq!(client.get("/HOSTNAME").unwrap().text(), "web.1");
+    }
+    project.ok(&["ps"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn modules_are_found_on_the_configured_path() {
+    let app = "import extra, os, sys\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
+               return [f'{extra.NAME} {os.getcwd() == os.path.dirname(os.path.abspath(__file__))}'.encode()]\n";
+    let project = Project::new(TIERCE, app, "workers = 1\napp = 'app:app'\npythonpath = ['lib']");
+    project.write("lib/extra.py", "NAME = 'from lib'\n");
+    assert_eq!(project.up(&[]).client().get("/").unwrap().text(), "from lib True");
+    project.write("extra.py", "NAME = 'from the project'\n");
+    assert_eq!(project.up(&[]).client().get("/").unwrap().text(), "from the project True");
 }

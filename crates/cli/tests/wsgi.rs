@@ -1,4 +1,4 @@
-//! PEP 3333 as applications rely on it, and the frameworks that people use.
+//! PEP 3333 as applications rely on it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use testkit::{Project, wait_for};
@@ -178,49 +178,4 @@ fn threads_started_at_import_do_not_break_the_workers() {
         !now.contains(&before[0]) && !now.contains(&0) && now.len() == 2
     });
     assert_eq!(running.client().get("/").unwrap().text(), "ok");
-}
-
-#[test]
-fn django_runs_as_it_is() {
-    let project = Project::new(TIERCE, "", "workers = 2");
-    std::fs::remove_file(project.path().join("app.py")).unwrap();
-    project.write("manage.py", "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n");
-    project.write("shop/__init__.py", "");
-    project.write(
-        "shop/settings.py",
-        "SECRET_KEY = 'test'\nROOT_URLCONF = 'shop.urls'\nALLOWED_HOSTS = ['*']\nDEBUG = False\n\
-         MIDDLEWARE = ['django.middleware.common.CommonMiddleware']\nINSTALLED_APPS = []\nUSE_TZ = True\n",
-    );
-    project.write(
-        "shop/urls.py",
-        "from django.http import HttpResponse, StreamingHttpResponse\nfrom django.urls import path\n\n\
-         def index(request):\n    return HttpResponse('index ' + request.GET.get('q', ''))\n\n\
-         def form(request):\n    upload = request.FILES['file'].read() if request.FILES else b''\n\
-         \x20   return HttpResponse(f\"{request.POST.get('name')} {len(upload)}\")\n\n\
-         def stream(request):\n    return StreamingHttpResponse(f'{n}\\n' for n in range(5))\n\n\
-         urlpatterns = [path('', index), path('form/', form), path('stream/', stream)]\n",
-    );
-    project.write(
-        "shop/wsgi.py",
-        "import os\nfrom django.core.wsgi import get_wsgi_application\n\
-         os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\napplication = get_wsgi_application()\n",
-    );
-    let running = project.up(&["--access-log", "off"]);
-    assert!(running.err().contains("found shop.wsgi:application in manage.py"), "{}", running.err());
-    let mut client = running.client();
-    assert_eq!(client.get("/?q=caf%C3%A9").unwrap().text(), "index caf\u{e9}");
-    assert_eq!(client.get("/stream/").unwrap().text(), "0\n1\n2\n3\n4\n");
-    assert_eq!(client.get("/nowhere").unwrap().status, 404);
-    let file = "z".repeat(200_000);
-    let body = format!(
-        "--b\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\nAda\r\n--b\r\nContent-Disposition: form-data; \
-         name=\"file\"; filename=\"f\"\r\n\r\n{file}\r\n--b--\r\n"
-    );
-    client
-        .send(format!(
-            "POST /form/ HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ))
-        .unwrap();
-    assert_eq!(client.response().unwrap().text(), "Ada 200000");
 }

@@ -4,17 +4,17 @@
 //! or imported here, and the environment is passed in, never read.
 #![forbid(unsafe_code)]
 
-mod app; //       `module:callable`, given or found
-mod env_file; //  KEY=VALUE lines
-mod keys; //      every key: what it takes, its names elsewhere, its default
-mod layers; //    flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
-mod listen; //    addresses
-mod load; //      all of it, in order
-mod model; //     the checked configuration
-mod problem; //   what is wrong, where, and what to do
-mod read; //      a TOML document as values with places
-mod source; //    which project, which file
-mod values; //    one value of one kind, or a problem
+mod source; // which project, which file
+mod keys; // every key: what it takes, its names elsewhere, its default
+mod read; // a TOML document as values with places
+mod values; // one value of one kind, or a problem
+mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
+mod listen; // addresses
+mod env_file; // KEY=VALUE lines
+mod app; // `module:callable`, given or found
+mod model; // the checked configuration
+mod load; // all of it, in order
+mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{load, project};

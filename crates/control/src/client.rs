@@ -1,4 +1,6 @@
 //! The asking side.
+//!
+//! Invariant: a socket that somebody listens at is never removed.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -29,22 +31,7 @@ pub enum AskError {
 
 /// Asks and waits for the answer, as long as it takes.
 pub fn ask(place: &Place, ask: &Ask) -> Result<Answer, AskError> {
-    let path = place.socket();
-    let mut stream = match UnixStream::connect(&path) {
-        Ok(stream) => stream,
-        Err(error) => {
-            return Err(match error.kind() {
-                io::ErrorKind::NotFound => AskError::NotRunning,
-                io::ErrorKind::ConnectionRefused => {
-                    // Left behind by a process that was killed.
-                    let _ = std::fs::remove_file(&path);
-                    AskError::NotRunning
-                }
-                io::ErrorKind::PermissionDenied => AskError::NoPermission { path },
-                _ => AskError::NoAnswer(error),
-            });
-        }
-    };
+    let mut stream = connect(place)?;
     let exchange = || {
         let mut line = serde_json::to_vec(ask)?;
         line.push(b'\n');
@@ -59,12 +46,26 @@ pub fn ask(place: &Place, ask: &Ask) -> Result<Answer, AskError> {
     exchange().map_err(AskError::NoAnswer)
 }
 
+fn connect(place: &Place) -> Result<UnixStream, AskError> {
+    let connected = place.socket_name().and_then(|name| UnixStream::connect(name.path()));
+    connected.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => AskError::NotRunning,
+        io::ErrorKind::ConnectionRefused => {
+            // Left behind by a process that was killed.
+            place.remove_dead_socket();
+            AskError::NotRunning
+        }
+        io::ErrorKind::PermissionDenied => AskError::NoPermission { path: place.socket() },
+        _ => AskError::NoAnswer(error),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use config::Environment;
 
     use super::*;
-    use crate::Server;
+    use crate::{Call, Server};
 
     fn place() -> (tempfile::TempDir, Place) {
         let project = tempfile::tempdir().unwrap();
@@ -83,19 +84,93 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_of_whoever_has_the_lock_is_left_alone() {
+        let (_project, place) = place();
+        drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
+        let lock = place.lock().unwrap();
+        assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotRunning)));
+        assert!(place.socket().exists());
+        drop(lock);
+        assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotRunning)));
+        assert!(!place.socket().exists());
+    }
+
+    #[test]
     fn a_question_is_answered() {
         let (_project, place) = place();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let asked = place.clone();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            let (server, mut calls) = Server::start(&place).unwrap();
+        serving(&place, async move |server, mut calls| {
             let asking = tokio::task::spawn_blocking(move || ask(&asked, &Ask::Reload));
-            let call = calls.recv().await.unwrap();
+            let call: Call = calls.recv().await.unwrap();
             assert_eq!(call.ask, Ask::Reload);
             call.answer.send(Answer::Done { text: "well".to_owned() }).unwrap();
+            server.finish().await;
             assert_eq!(asking.await.unwrap().unwrap(), Answer::Done { text: "well".to_owned() });
-            drop(server);
         });
         assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn a_project_may_lie_deeper_than_a_socket_address_is_long() {
+        let project = tempfile::tempdir().unwrap();
+        let deep = project.path().join("a-directory-with-a-long-name/".repeat(8));
+        std::fs::create_dir_all(&deep).unwrap();
+        let place = Place::of(&deep, &Environment::default());
+        place.prepare().unwrap();
+        let asked = place.clone();
+        serving(&place, async move |server, mut calls| {
+            let asking = tokio::task::spawn_blocking(move || ask(&asked, &Ask::Restart));
+            let call: Call = calls.recv().await.unwrap();
+            call.answer.send(Answer::Done { text: "well".to_owned() }).unwrap();
+            server.finish().await;
+            assert!(asking.await.unwrap().is_ok());
+        });
+        assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn a_question_that_nobody_understands_is_refused() {
+        let (_project, place) = place();
+        let path = place.socket();
+        serving(&place, async move |server, _calls| {
+            let asking = tokio::task::spawn_blocking(move || {
+                let mut stream = UnixStream::connect(path).unwrap();
+                stream.write_all(b"{\"do\":\"dance\"}\n").unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                serde_json::from_str::<Answer>(&answer).unwrap()
+            });
+            let answer = asking.await.unwrap();
+            assert!(matches!(&answer, Answer::Refused { code: 1, text } if text.contains("dance")), "{answer:?}");
+            drop(server);
+        });
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_read_for_ever() {
+        let (_project, place) = place();
+        let path = place.socket();
+        serving(&place, async move |server, _calls| {
+            let asking = tokio::task::spawn_blocking(move || {
+                let mut stream = UnixStream::connect(path).unwrap();
+                // It may hang up before it has taken all of it.
+                let _ = stream.write_all(&vec![b' '; 1 << 20]);
+                let mut answer = Vec::new();
+                let _ = stream.read_to_end(&mut answer);
+                answer
+            });
+            let answer = String::from_utf8(asking.await.unwrap()).unwrap();
+            assert!(answer.is_empty() || answer.contains("refused"), "{answer}");
+            drop(server);
+        });
+    }
+
+    /// Runs `test` beside a server at `place`.
+    fn serving(place: &Place, test: impl AsyncFnOnce(Server, tokio::sync::mpsc::Receiver<Call>)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let (server, calls) = Server::start(place).unwrap();
+            test(server, calls).await;
+        });
     }
 }

@@ -4,11 +4,11 @@
 //! command never touches a request.
 #![forbid(unsafe_code)]
 
-mod client;
-mod place; //     the state directory and its lock
-mod protocol; //  one JSON object a line
-mod server; //    the running side
-mod state; //     what outlives the process //    the asking side
+mod protocol; // one JSON object a line
+mod place; // the state directory and its lock
+mod server; // the running side
+mod client; // the asking side
+mod state; // what outlives the process
 
 pub use client::{AskError, ask};
 pub use place::{LockError, Place, RunLock};

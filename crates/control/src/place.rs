@@ -1,14 +1,24 @@
 //! The state directory and its lock.
+//!
+//! Invariant: two projects never share a directory of state, and one directory never serves two processes.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+        },
+    },
     path::{Path, PathBuf},
 };
 
 use config::Environment;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+
+const SOCKET: &str = "control.sock";
 
 /// Where a project's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +30,21 @@ pub struct Place {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// The control socket under a name that fits into a socket address, for as long as this lives.
+///
+/// A socket address has room for 107 bytes of path (unix(7)), and projects lie deeper than that.
+#[derive(Debug)]
+pub(crate) struct SocketName {
+    path: PathBuf,
+    _directory: OwnedFd,
+}
+
+impl SocketName {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 /// Tierce cannot run here.
@@ -49,15 +74,14 @@ impl Place {
         if writable(&own) || (!own.exists() && writable(project)) {
             return Self { directory: own };
         }
-        // RUNTIME_DIRECTORY is this service's alone (systemd.exec(5)); XDG_RUNTIME_DIR is shared by a user's programs.
-        if let Some(directory) = environment.value("RUNTIME_DIRECTORY") {
-            return Self { directory: PathBuf::from(directory) };
+        // RUNTIME_DIRECTORY is this service's alone, the first of a list (systemd.exec(5)); XDG_RUNTIME_DIR is shared by
+        // a user's programs.
+        let first = |list: &str| list.split(':').next().map(PathBuf::from);
+        if let Some(directory) = environment.value("RUNTIME_DIRECTORY").and_then(first) {
+            return Self { directory };
         }
         match environment.value("XDG_RUNTIME_DIR") {
-            Some(shared) => {
-                let name = project.to_string_lossy().replace('/', "-");
-                Self { directory: Path::new(shared).join(format!("tierce{name}")) }
-            }
+            Some(shared) => Self { directory: Path::new(shared).join(format!("tierce-{:016x}", fingerprint(project))) },
             None => Self { directory: own },
         }
     }
@@ -69,7 +93,32 @@ impl Place {
 
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
-        self.directory.join("control.sock")
+        self.directory.join(SOCKET)
+    }
+
+    /// The control socket's address, of any length.
+    pub(crate) fn socket_name(&self) -> io::Result<SocketName> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&self.directory, flags, Mode::empty())?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(SOCKET);
+        Ok(SocketName { path, _directory: directory })
+    }
+
+    /// Removes a control socket that nobody listens at. One of a process that has the lock is left alone: it may have
+    /// come between the failed attempt and now.
+    pub(crate) fn remove_dead_socket(&self) {
+        let Ok(file) = File::open(self.lock_file()) else {
+            // Never locked, so nobody can be there; that the socket is gone is all that matters.
+            let _ = fs::remove_file(self.socket());
+            return;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_file(self.socket());
+        }
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.directory.join("lock")
     }
 
     /// The directory of the log.
@@ -96,7 +145,7 @@ impl Place {
     pub fn lock(&self) -> Result<RunLock, LockError> {
         self.prepare()?;
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).to_owned();
-        let mut file = options.open(self.directory.join("lock")).map_err(|error| self.unusable(error))?;
+        let mut file = options.open(self.lock_file()).map_err(|error| self.unusable(error))?;
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut text = String::new();
             // Who it is only makes the message better.
@@ -110,7 +159,7 @@ impl Place {
 
     /// Returns when nobody has the lock.
     pub fn wait_until_free(&self) {
-        if let Ok(file) = File::open(self.directory.join("lock")) {
+        if let Ok(file) = File::open(self.lock_file()) {
             // A lock that cannot be had for another reason is no reason to wait.
             let _ = flock(&file, FlockOperation::LockShared);
         }
@@ -121,9 +170,44 @@ impl Place {
     }
 }
 
+/// The same for the same project in every version of this program: FNV-1a, as it has to tell paths apart, not to resist
+/// anybody. A path with other characters in the place of `/` would not do: `/a/b` and `/a-b` are two projects.
+fn fingerprint(project: &Path) -> u64 {
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    project.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        Environment(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    #[test]
+    fn where_the_project_cannot_be_written_the_system_has_a_place() {
+        // Nobody may write in /proc, whoever this is.
+        let (one, other) = (Path::new("/proc/a/b"), Path::new("/proc/a-b"));
+        let user = environment(&[("XDG_RUNTIME_DIR", "/run/user/7")]);
+        assert!(Place::of(one, &user).directory().starts_with("/run/user/7"));
+        assert_eq!(Place::of(one, &user), Place::of(one, &user));
+        assert_ne!(Place::of(one, &user), Place::of(other, &user), "two projects, two places");
+        for (value, directory) in [("/run/shop", "/run/shop"), ("/run/shop:/run/more", "/run/shop")] {
+            let service = environment(&[("RUNTIME_DIRECTORY", value), ("XDG_RUNTIME_DIR", "/run/user/7")]);
+            assert_eq!(Place::of(one, &service).directory(), Path::new(directory));
+        }
+        assert_eq!(Place::of(one, &environment(&[])).directory(), one.join(".tierce"), "whose making then fails");
+    }
+
+    #[test]
+    fn a_project_that_can_be_written_keeps_its_own_state() {
+        let project = tempfile::tempdir().unwrap();
+        let place = Place::of(project.path(), &environment(&[("RUNTIME_DIRECTORY", "/run/shop")]));
+        assert_eq!(place.directory(), project.path().join(".tierce"));
+        place.prepare().unwrap();
+        assert_eq!(fs::read_to_string(place.directory().join(".gitignore")).unwrap(), "*\n");
+    }
 
     #[test]
     fn one_at_a_time() {

@@ -1,4 +1,7 @@
 //! The running side: takes questions and hands them to whoever runs Tierce.
+//!
+//! Invariant: a client can hold one of [`CLIENTS_MAX`] turns, and no more of this process. What an answer says is not
+//! decided here.
 
 use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
@@ -24,6 +27,9 @@ const QUESTION_MAX: u64 = 64 * 1024;
 /// How long a client may take to ask.
 const QUESTION_TIME: Duration = Duration::from_secs(10);
 
+/// How long a client may take to read its answer, and how long the end of the process waits for that.
+const ANSWER_TIME: Duration = Duration::from_secs(2);
+
 /// A question, and where its answer goes.
 #[derive(Debug)]
 pub struct Call {
@@ -37,6 +43,7 @@ pub struct Call {
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    turns: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
 
@@ -48,13 +55,14 @@ impl Server {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let listener = UnixListener::bind(&path)?;
+        let listener = UnixListener::bind(place.socket_name()?.path())?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let (calls, receiver) = mpsc::channel(CLIENTS_MAX);
         let turns = Arc::new(Semaphore::new(CLIENTS_MAX));
+        let free = Arc::clone(&turns);
         let task = spawn_local(async move {
             loop {
-                let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+                let Ok(turn) = Arc::clone(&free).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
                         let calls = calls.clone();
@@ -68,7 +76,15 @@ impl Server {
                 }
             }
         });
-        Ok((Self { path, task }, receiver))
+        Ok((Self { path, turns, task }, receiver))
+    }
+
+    /// Takes no more questions, and returns when the answers that were given have been written.
+    pub async fn finish(self) {
+        self.task.abort();
+        // A client that does not read, or does not ask, is not waited for any longer.
+        let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
+        let _ = timeout(ANSWER_TIME, self.turns.acquire_many(all)).await;
     }
 }
 
@@ -86,11 +102,11 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()>
                 Err(_) => gone(),
             }
         }
-        Err(error) => Answer::Refused { code: 70, text: format!("error: this command is not understood: {error}") },
+        Err(error) => Answer::Refused { code: 1, text: format!("error: this command is not understood: {error}") },
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
-    writer.write_all(&text).await
+    timeout(ANSWER_TIME, writer.write_all(&text)).await?
 }
 
 impl Drop for Server {

@@ -1,4 +1,6 @@
 //! What outlives the process: how many nodes there shall be.
+//!
+//! Invariant: the file is whole or not there; one that cannot be read counts as none.
 
 use std::{fs, io};
 
@@ -66,8 +68,13 @@ mod tests {
             (None, None, 1, 1),
             (None, recorded, 1, 5),
             (None, recorded, 2, 2),
+            (None, recorded, 5, 5),
             (Some(3), recorded, 1, 3),
+            (Some(3), recorded, 2, 3),
+            (Some(1), recorded, 1, 1),
             (Some(0), None, 1, 0),
+            (None, Some(Recorded::new(0, 1)), 1, 0),
+            (None, None, 0, 0),
         ] {
             assert_eq!(wanted_nodes(flag, recorded, configured), wanted);
         }
@@ -81,8 +88,10 @@ mod tests {
         assert_eq!(Recorded::read(&place), None);
         Recorded::new(5, 1).write(&place).unwrap();
         assert_eq!(Recorded::read(&place), Some(Recorded::new(5, 1)));
-        fs::write(place.state_file(), "{\"schema\":2}").unwrap();
-        assert_eq!(Recorded::read(&place), None);
+        for broken in ["", "{", "[]", "{\"schema\":1}", "{\"schema\":2,\"nodes_wanted\":5,\"nodes_configured\":1}"] {
+            fs::write(place.state_file(), broken).unwrap();
+            assert_eq!(Recorded::read(&place), None, "{broken}");
+        }
         Recorded::clear(&place);
     }
 }

@@ -4,14 +4,14 @@
 //! on is written anew from what was understood.
 #![forbid(unsafe_code)]
 
-mod body; //      a body's bytes out of its framing
-mod bytes; //     which bytes may stand where
-mod date;
-mod fields; //    what the fields mean for framing and connection
-mod head; //      a request's head as spans of the buffer that it came in
-mod parse; //     bytes to head, or the reason to refuse
-mod response; //  status line, fields and framing of a response
-mod target; //    the request target and the host //      the Date field
+mod bytes; // which bytes may stand where
+mod target; // the request target and the host
+mod fields; // what the fields mean for framing and connection
+mod head; // a request's head as spans of the buffer that it came in
+mod parse; // bytes to head, or the reason to refuse
+mod body; // a body's bytes out of its framing
+mod response; // status line, fields and framing of a response
+mod date; // the Date field
 
 pub use body::{BodyDecoder, Decoded};
 pub use date::DateCache;

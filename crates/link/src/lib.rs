@@ -4,12 +4,12 @@
 //! reader then gives the link up. This crate does no I/O and keeps no connection state; `proxy` and `worker` do.
 #![forbid(unsafe_code)]
 
-mod endpoint;
-mod frame; //     the 12-byte header, the kinds, the buffer that cuts a stream into frames
-mod id; //        the name of an exchange on its link
-mod ledger; //    offered, started, withdrawn: shared memory that settles who owns a request
-mod request; //   the payload of a Request frame
-mod response; //  the payload of a Response frame //  what the edge is given of a link
+mod frame; // the 12-byte header, the kinds, the buffer that cuts a stream into frames
+mod id; // the name of an exchange on its link
+mod request; // the payload of a Request frame
+mod response; // the payload of a Response frame
+mod ledger; // offered, started, withdrawn: shared memory that settles who owns a request
+mod endpoint; // what the edge is given of a link
 
 pub use endpoint::LinkEnd;
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};

@@ -23,7 +23,7 @@ pub struct WorkerId {
     serial: u32,
 }
 
-/// A request's place in the order of arrival.
+/// A request's place in the order of arrival; no two requests have the same, and one keeps its own when it comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -31,7 +31,7 @@ pub struct Ticket(u64);
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
     /// This worker runs it now.
-    Go(WorkerId),
+    Go(WorkerId, Ticket),
     /// It waits in the queue.
     Wait(Ticket),
     /// The queue is full.
@@ -145,7 +145,8 @@ impl<W> Dispatch<W> {
         if self.queue.is_empty()
             && let Some(place) = self.pick(None)
         {
-            return Admission::Go(self.give(place));
+            let ticket = self.ticket();
+            return Admission::Go(self.give(place), ticket);
         }
         if self.queue_length <= self.queue.len() {
             return Admission::Full;
@@ -156,12 +157,11 @@ impl<W> Dispatch<W> {
     }
 
     /// A request that had a worker comes back unstarted: it gets its old place in the order, however full the queue is.
-    pub fn readmit(&mut self, ticket: Option<Ticket>, waiter: impl FnOnce() -> W) -> Admission {
-        let ticket = ticket.unwrap_or(Ticket(0));
+    pub fn readmit(&mut self, ticket: Ticket, waiter: impl FnOnce() -> W) -> Admission {
         if self.queue.front().is_none_or(|first| ticket <= first.ticket)
             && let Some(place) = self.pick(None)
         {
-            return Admission::Go(self.give(place));
+            return Admission::Go(self.give(place), ticket);
         }
         let at = self.queue.partition_point(|waiting| waiting.ticket < ticket);
         self.queue.insert(at, Waiting { ticket, waiter: waiter() });
@@ -170,13 +170,13 @@ impl<W> Dispatch<W> {
 
     /// The next request that waits and the worker that has room for it; to be asked until it says `None`, after anything
     /// that can make room.
-    pub fn next_grant(&mut self) -> Option<(W, WorkerId)> {
+    pub fn next_grant(&mut self) -> Option<(W, WorkerId, Ticket)> {
         if self.queue.is_empty() {
             return None;
         }
         let place = self.pick(None)?;
         let waiting = self.queue.pop_front().expect("checked above");
-        Some((waiting.waiter, self.give(place)))
+        Some((waiting.waiter, self.give(place), waiting.ticket))
     }
 
     /// A waiting request gives up. False: it was not in the queue any more.

@@ -4,11 +4,11 @@
 //! Invariant: a decision depends on its arguments alone. No clock, no I/O, no randomness from outside; a story replays.
 #![forbid(unsafe_code)]
 
-mod dispatch; //  queue and slots of one application: late binding
-mod nodes; //     the node table: what the data plane must know of nodes and workers
-mod retry;
-mod shared; //    the same behind a lock, and the lease that gives itself back
-mod window; //    how many unstarted requests a worker may hold //     the right to a second try
+mod window; // how many unstarted requests a worker may hold
+mod dispatch; // queue and slots of one application: late binding
+mod shared; // the same behind a lock, and the lease that gives itself back
+mod retry; // the right to a second try
+mod nodes; // the node table: what the data plane must know of nodes and workers
 
 pub use dispatch::{Admission, Dispatch, Load, NodeId, Ticket, WorkerId};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};

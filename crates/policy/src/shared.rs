@@ -28,6 +28,7 @@ pub struct Shared {
 pub struct Lease {
     shared: Arc<Shared>,
     worker: WorkerId,
+    ticket: Ticket,
     given: Instant,
     started: bool,
 }
@@ -62,15 +63,15 @@ impl Shared {
         self.enter(now, |dispatch, waiter| dispatch.admit(waiter))
     }
 
-    /// A request comes back that had not started; it keeps its place in the order if it had one.
-    pub fn readmit(self: &Arc<Self>, now: Instant, ticket: Option<Ticket>) -> Turn {
+    /// A request comes back that has not been run; it keeps its place in the order.
+    pub fn readmit(self: &Arc<Self>, now: Instant, ticket: Ticket) -> Turn {
         self.enter(now, |dispatch, waiter| dispatch.readmit(ticket, waiter))
     }
 
     /// A better worker for a request that waits unstarted under `lease`, if there is one now.
     pub fn rebind(self: &Arc<Self>, now: Instant, lease: &Lease) -> Option<Lease> {
         let worker = self.lock().rebind(lease.worker)?;
-        Some(self.lease(worker, now))
+        Some(self.lease(worker, lease.ticket, now))
     }
 
     /// Whether a request that waits unstarted under `lease` would start sooner elsewhere.
@@ -129,7 +130,7 @@ impl Shared {
         };
         let admission = ask(&mut self.lock(), &mut waiter);
         match admission {
-            Admission::Go(worker) => Turn::Go(self.lease(worker, now)),
+            Admission::Go(worker, ticket) => Turn::Go(self.lease(worker, ticket, now)),
             Admission::Full => Turn::Full,
             Admission::Wait(ticket) => {
                 let granted = granted.expect("whoever waits has made a channel");
@@ -140,14 +141,14 @@ impl Shared {
 
     fn grant(self: &Arc<Self>, now: Instant) {
         loop {
-            let Some((waiter, worker)) = self.lock().next_grant() else { return };
+            let Some((waiter, worker, ticket)) = self.lock().next_grant() else { return };
             // A waiter that has gone returns the lease by dropping it, which grants again.
-            let _ = waiter.send(self.lease(worker, now));
+            let _ = waiter.send(self.lease(worker, ticket, now));
         }
     }
 
-    fn lease(self: &Arc<Self>, worker: WorkerId, given: Instant) -> Lease {
-        Lease { shared: Arc::clone(self), worker, given, started: false }
+    fn lease(self: &Arc<Self>, worker: WorkerId, ticket: Ticket, given: Instant) -> Lease {
+        Lease { shared: Arc::clone(self), worker, ticket, given, started: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -159,6 +160,11 @@ impl Lease {
     /// Whose slot it is.
     pub fn worker(&self) -> WorkerId {
         self.worker
+    }
+
+    /// The request's place in the order, for [`Shared::readmit`].
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     /// When it was given.
@@ -212,11 +218,6 @@ impl Queued {
             // The sender lives in the queue until it is used, and the queue lives as long as `self.shared`.
             Err(_) => std::future::pending().await,
         }
-    }
-
-    /// Its place in the order.
-    pub fn ticket(&self) -> Ticket {
-        self.ticket
     }
 }
 

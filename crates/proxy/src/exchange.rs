@@ -14,7 +14,7 @@ use std::{
 
 use http::{FieldKind, Version};
 use link::{ExchangeId, Kind, RequestWriter, flags};
-use policy::{Lease, Tried, may_try_again};
+use policy::{Lease, Ticket, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     deadline::Waits,
     links::{Link, Links},
     mailbox::{Mailbox, Turned},
-    queue::{self, Granted},
+    queue,
     record::Story,
     request::Request,
 };
@@ -74,15 +74,15 @@ pub(crate) async fn run(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    granted: Granted,
+    mut lease: Lease,
     story: &mut Story,
 ) -> Result<Attempt, Ending> {
-    let Granted { mut lease, mut ticket } = granted;
+    let ticket = lease.ticket();
     let mut starts = 0;
     for _ in 0..LEASES_MAX {
         let Some(mut attempt) = begin(connection, request, upload, lease, story) else {
             tokio::task::yield_now().await;
-            lease = again(connection, upload, &mut ticket).await?;
+            lease = again(connection, upload, ticket).await?;
             continue;
         };
         let failure = match await_head(connection, request, upload, &attempt).await {
@@ -113,22 +113,16 @@ pub(crate) async fn run(
         if !may_try_again(&tried) {
             return Err(Ending::new(Cause::WorkerCrashed, Phase::AwaitHead));
         }
-        lease = again(connection, upload, &mut ticket).await?;
+        lease = again(connection, upload, ticket).await?;
     }
     Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead))
 }
 
 /// Back to the queue, at the old place in the order.
-async fn again(
-    connection: &mut Connection,
-    upload: &Upload,
-    ticket: &mut Option<policy::Ticket>,
-) -> Result<Lease, Ending> {
-    let turn = connection.thread.shared.readmit(Instant::now(), *ticket);
+async fn again(connection: &mut Connection, upload: &Upload, ticket: Ticket) -> Result<Lease, Ending> {
+    let turn = connection.thread.shared.readmit(Instant::now(), ticket);
     let limit = connection.thread.settings().queue;
-    let granted = queue::wait(connection, turn, limit, upload.end()).await?;
-    *ticket = granted.ticket.or(*ticket);
-    Ok(granted.lease)
+    queue::wait(connection, turn, limit, upload.end()).await
 }
 
 /// Hands the request over; `None` when the worker cannot be reached.

@@ -5,20 +5,20 @@
 //! connection or link, never the thread. Nodes are not started or judged here, and no policy is decided.
 #![forbid(unsafe_code)]
 
-mod body; //        the request's body, read as fast as it is wanted
-mod connection; //  buffers, reading and writing, keep-alive
-mod deadline; //    one deadline a connection, swept in ticks
-mod edge; //        the threads, from start to drain
-mod exchange; //    one attempt on one worker, and the right to another
-mod links; //       the way to each worker
-mod listener; //    bound addresses, one socket a thread
-mod mailbox; //     what has come back for an exchange
-mod queue; //       waiting for a slot
-mod record;
-mod request; //     the life of a request
-mod respond; //     the answer, in framing of our own
-mod stream; //      TCP or Unix
-mod thread; //      what the connections of one thread share //      what is told of a request when it has ended
+mod listener; // bound addresses, one socket a thread
+mod stream; // TCP or Unix
+mod edge; // the threads, from start to drain
+mod thread; // what the connections of one thread share
+mod connection; // buffers, reading and writing, keep-alive
+mod deadline; // one deadline a connection, swept in ticks
+mod request; // the life of a request
+mod body; // the request's body, read as fast as it is wanted
+mod queue; // waiting for a slot
+mod exchange; // one attempt on one worker, and the right to another
+mod links; // the way to each worker
+mod mailbox; // what has come back for an exchange
+mod respond; // the answer, in framing of our own
+mod record; // what is told of a request when it has ended
 
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, bind};

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policy::{Lease, Ticket, Turn};
+use policy::{Lease, Turn};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -17,29 +17,21 @@ use crate::{
     deadline::Waits,
 };
 
-/// A slot, and the request's place in the order if it had to wait.
-#[derive(Debug)]
-pub(crate) struct Granted {
-    pub(crate) lease: Lease,
-    pub(crate) ticket: Option<Ticket>,
-}
-
 /// Waits for the slot that `turn` promises. `behind` bytes of the input belong to the request.
 pub(crate) async fn wait(
     connection: &mut Connection,
     turn: Turn,
     limit: Duration,
     behind: usize,
-) -> Result<Granted, Ending> {
+) -> Result<Lease, Ending> {
     let mut queued = match turn {
-        Turn::Go(lease) => return Ok(Granted { lease, ticket: None }),
+        Turn::Go(lease) => return Ok(lease),
         Turn::Full => return Err(Ending::new(Cause::QueueFull, Phase::Queue)),
         Turn::Wait(queued) => queued,
     };
     let now = Instant::now();
     connection.deadline.set(now, limit, Waits::Busy);
     connection.thread.links.look_for_starts(now);
-    let ticket = queued.ticket();
     let granted = {
         let mut granted = pin!(queued.granted());
         poll_fn(|context| {
@@ -56,5 +48,5 @@ pub(crate) async fn wait(
         })
         .await
     };
-    granted.map(|lease| Granted { lease, ticket: Some(ticket) }).map_err(|cause| Ending::new(cause, Phase::Queue))
+    granted.map_err(|cause| Ending::new(cause, Phase::Queue))
 }

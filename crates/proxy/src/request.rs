@@ -79,9 +79,9 @@ async fn answer(
     upload.gather(connection).await?;
     let turn = connection.thread.shared.admit(Instant::now());
     let limit = connection.thread.settings().queue;
-    let granted = queue::wait(connection, turn, limit, upload.end()).await?;
+    let lease = queue::wait(connection, turn, limit, upload.end()).await?;
     story.granted(Instant::now());
-    let attempt = exchange::run(connection, request, upload, granted, story).await?;
+    let attempt = exchange::run(connection, request, upload, lease, story).await?;
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }
 

@@ -4,23 +4,23 @@
 //! with this process, whatever ends it; a change that fails leaves everything as it was. Nothing here touches a request.
 #![forbid(unsafe_code)]
 
-mod backoff; //     when to try again
-mod context; //     what all nodes of a run share
 mod explanation; // an error as a person needs it
-mod extension; //   the worker's code, out of this binary
-mod handle; //      what others see of a node
 mod interpreter; // which Python
-mod node; //        a node's life
-mod output; //      what applications print
-mod probe; //       whether a Python can run the application
+mod probe; // whether a Python can run the application
 mod requirements; // what the project wants to be installed
+mod venv; // the environment that is made
+mod extension; // the worker's code, out of this binary
+mod context; // what all nodes of a run share
+mod supervisor; // all nodes: start, scale, reload, restart, down
+mod node; // a node's life
+mod handle; // what others see of a node
+mod status; // what is told of nodes
 mod start_error; // why a node could not be started
-mod status; //      what is told of nodes
-mod supervisor;
-mod table; //       the node table and the dispatch, changed together
-mod venv; //        the environment that is made
-mod worker; //      one worker's place in a node
-mod zygote; //      the process that imports and forks //  all nodes: start, scale, reload, restart, down
+mod worker; // one worker's place in a node
+mod zygote; // the process that imports and forks
+mod table; // the node table and the dispatch, changed together
+mod backoff; // when to try again
+mod output; // what applications print
 
 pub use context::{ListenerName, Parts};
 pub use explanation::Explanation;

@@ -5,13 +5,13 @@
 //! waits for a log; a log never grows without bound.
 #![forbid(unsafe_code)]
 
-mod escape; //    hostile bytes made harmless
-mod event; //     a request's line
-mod lines; //     an application's line, and our own
-mod rotate; //    the file that does not grow without bound
-mod sink; //      from many producers to one writer
-mod tail;
-mod time; //      timestamps, formatted once a second //      reading it back
+mod escape; // hostile bytes made harmless
+mod time; // timestamps, formatted once a second
+mod event; // a request's line
+mod lines; // an application's line, and our own
+mod sink; // from many producers to one writer
+mod rotate; // the file that does not grow without bound
+mod tail; // reading it back
 
 pub use event::{RequestEvent, write_line};
 pub use lines::{LineFormat, write_app_line};

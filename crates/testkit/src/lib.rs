@@ -4,12 +4,18 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod client; //    HTTP/1.1, one connection
-mod load; //      unique POSTs at a steady rate, whatever becomes of them
-mod processes;
-mod project; //   a directory with an application, and commands in it // what runs, from /proc
+mod project; // a directory with an application, and commands in it
+mod running; // a Tierce that was started there
+mod client; // HTTP/1.1, one connection
+mod load; // unique POSTs at a steady rate, whatever becomes of them
+mod processes; // what runs, from /proc
+mod ports; // where to listen without being in each other's way
+mod wait; // until something is true, with a deadline
 
 pub use client::{Client, Response};
-pub use load::{Outcome, run_load};
-pub use processes::{descendants, is_alive};
-pub use project::{Finished, Project, Running, python, signal, wait_for};
+pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
+pub use ports::free_port;
+pub use processes::{descendants, is_alive, processes_of, signal};
+pub use project::{Finished, Project, python};
+pub use running::Running;
+pub use wait::{wait_for, wait_within};

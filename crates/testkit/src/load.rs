@@ -1,16 +1,21 @@
-//! Unique POSTs at a steady rate, whatever becomes of them: an open loop, so that a slow server is not spared.
+//! Unique POSTs at a steady rate: an open loop, so that a slow server is not spared.
+//!
+//! Invariant: each id is sent once and has exactly one outcome; nothing is sent a second time. It does not judge: what
+//! was lost or run twice is for the test to say.
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        mpsc::{Receiver, channel},
     },
-    thread::{sleep, spawn},
+    thread::{Scope, scope, sleep},
     time::{Duration, Instant},
 };
 
-use crate::client::Client;
+use crate::{client::Client, wait::wait_for};
 
 /// What became of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,60 +24,172 @@ pub enum Outcome {
     Answered {
         /// Its status.
         status: u16,
-        /// Its body.
+        /// Its body, which names the ending when it is an error of the edge.
         body: String,
     },
     /// None, or a part of one.
     Broken(String),
 }
 
-/// Connections that send; more requests than these in flight are late, not lost.
-const CONNECTIONS: usize = 64;
-
-/// Sends POSTs to `/run/ID` while `meanwhile` runs, `rate` a second; returns what became of each.
-pub fn run_load(port: u16, rate: u64, meanwhile: impl FnOnce()) -> BTreeMap<u64, Outcome> {
-    let next = Arc::new(AtomicU64::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let outcomes = Arc::new(Mutex::new(BTreeMap::new()));
-    let began = Instant::now();
-    let threads: Vec<_> = (0..CONNECTIONS)
-        .map(|_| {
-            let (next, stop, outcomes) = (Arc::clone(&next), Arc::clone(&stop), Arc::clone(&outcomes));
-            spawn(move || {
-                let mut client = None;
-                while !stop.load(SeqCst) {
-                    let id = next.fetch_add(1, SeqCst);
-                    let due = began + Duration::from_micros(id * 1_000_000 / rate);
-                    sleep(due.saturating_duration_since(Instant::now()));
-                    let outcome = post(&mut client, port, id);
-                    outcomes.lock().unwrap().insert(id, outcome);
-                }
-            })
-        })
-        .collect();
-    meanwhile();
-    stop.store(true, SeqCst);
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
-    Arc::try_unwrap(outcomes).unwrap().into_inner().unwrap()
-}
-
-fn post(client: &mut Option<Client>, port: u16, id: u64) -> Outcome {
-    let mut attempt = || -> std::io::Result<Outcome> {
-        let connection = match client {
-            Some(connection) => connection,
-            None => client.insert(Client::connect(port)?),
-        };
-        let response = connection.post(&format!("/run/{id}"), id.to_string().as_bytes())?;
-        if response.field("connection") == Some("close") {
-            *client = None;
-        }
-        Ok(Outcome::Answered { status: response.status, body: response.text() })
-    };
-    match attempt() {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            *client = None;
-            Outcome::Broken(error.to_string())
+impl Outcome {
+    /// The status, if there was a whole response.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered { status, .. } => Some(*status),
+            Self::Broken(_) => None,
         }
     }
 }
+
+/// What became of each id.
+pub type Outcomes = BTreeMap<u64, Outcome>;
+
+/// How connections are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// One request after the other on each.
+    Kept,
+    /// A new one for each request.
+    OneShot,
+}
+
+/// Requests in flight at most; one that finds so many is recorded as broken, never delayed.
+const IN_FLIGHT_MAX: usize = 1000;
+
+/// POSTs to `/run/ID`, so many a second, however slowly they are answered.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenLoop {
+    /// Where to, on this machine.
+    pub port: u16,
+    /// Requests a second.
+    pub rate: u64,
+    /// How connections are used.
+    pub connections: Connections,
+}
+
+/// How far a load has come.
+#[derive(Debug, Default)]
+pub struct Progress {
+    ended: AtomicU64,
+}
+
+impl Progress {
+    /// Waits until `count` more requests have ended, so that a test can have each of its steps under load.
+    pub fn more(&self, count: u64) {
+        let until = self.ended.load(SeqCst) + count;
+        wait_for("more requests to end", || until <= self.ended.load(SeqCst));
+    }
+}
+
+impl OpenLoop {
+    /// Sends while `meanwhile` runs; then waits for what is in flight.
+    pub fn run(self, meanwhile: impl FnOnce(&Progress)) -> Outcomes {
+        let (progress, outcomes) = (Progress::default(), Mutex::default());
+        let (stop, crew) = (AtomicBool::new(false), Crew::default());
+        scope(|scope| {
+            // Also when `meanwhile` panics: the scope waits for its threads.
+            let _stop = StopOnDrop(&stop);
+            let load = Load { form: self, progress: &progress, outcomes: &outcomes };
+            let (stop, crew) = (&stop, &crew);
+            scope.spawn(move || load.pace(scope, stop, crew));
+            meanwhile(&progress);
+        });
+        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// How many senders wait for an id that nobody has put in the queue yet. There is one waiting for each that is in it.
+#[derive(Default)]
+struct Crew {
+    idle: AtomicUsize,
+}
+
+impl Crew {
+    fn take_idle(&self) -> bool {
+        self.idle.fetch_update(SeqCst, SeqCst, |idle| idle.checked_sub(1)).is_ok()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Load<'a> {
+    form: OpenLoop,
+    progress: &'a Progress,
+    outcomes: &'a Mutex<Outcomes>,
+}
+
+impl<'a> Load<'a> {
+    /// Hands out each id when it is due, and makes a sender when none is idle.
+    fn pace<'scope>(self, scope: &'scope Scope<'scope, 'a>, stop: &AtomicBool, crew: &'scope Crew) {
+        let (work, ids) = channel();
+        let ids = Arc::new(Mutex::new(ids));
+        let mut senders = 0;
+        let began = Instant::now();
+        for id in 0.. {
+            let due = began + Duration::from_nanos(id * 1_000_000_000 / self.form.rate);
+            sleep(due.saturating_duration_since(Instant::now()));
+            if stop.load(SeqCst) {
+                return;
+            }
+            if crew.take_idle() {
+                work.send(id).expect("the queue lives here");
+            } else if senders < IN_FLIGHT_MAX {
+                senders += 1;
+                work.send(id).expect("the queue lives here");
+                let ids = Arc::clone(&ids);
+                scope.spawn(move || self.send(&ids, crew));
+            } else {
+                self.record(id, Outcome::Broken(format!("{IN_FLIGHT_MAX} requests were in flight already")));
+            }
+        }
+    }
+
+    /// Sends one id after the other, until no more are handed out.
+    fn send(self, ids: &Mutex<Receiver<u64>>, crew: &Crew) {
+        let mut kept = None;
+        loop {
+            let Ok(id) = ids.lock().unwrap().recv() else { return };
+            let outcome = match self.attempt(&mut kept, id) {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    kept = None;
+                    Outcome::Broken(error.to_string())
+                }
+            };
+            self.record(id, outcome);
+            crew.idle.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn attempt(self, kept: &mut Option<Client>, id: u64) -> io::Result<Outcome> {
+        let client = match kept {
+            Some(client) => client,
+            None => kept.insert(Client::connect(self.form.port)?),
+        };
+        let (path, body) = (format!("/run/{id}"), id.to_string());
+        let response = match self.form.connections {
+            Connections::Kept => client.post(&path, body.as_bytes())?,
+            Connections::OneShot => client.last_post(&path, body.as_bytes())?,
+        };
+        if self.form.connections == Connections::OneShot || response.field("connection") == Some("close") {
+            *kept = None;
+        }
+        Ok(Outcome::Answered { status: response.status, body: response.text() })
+    }
+
+    fn record(self, id: u64, outcome: Outcome) {
+        let before = self.outcomes.lock().unwrap().insert(id, outcome);
+        assert!(before.is_none(), "id {id} has two outcomes");
+        self.progress.ended.fetch_add(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests;

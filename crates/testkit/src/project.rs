@@ -1,34 +1,20 @@
 //! A directory with an application, and commands in it.
+//!
+//! Invariant: no process of the project outlives it, however the test ends.
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
-    thread::{sleep, spawn},
-    time::{Duration, Instant},
+    process::{Command, Output, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::client::Client;
-
-/// The longest that anything may take here.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-/// Waits until `ready` says so.
-///
-/// # Panics
-/// When it never does.
-pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let until = Instant::now() + DEADLINE;
-    while !ready() {
-        assert!(Instant::now() < until, "{what}: not within {DEADLINE:?}");
-        sleep(Duration::from_millis(10));
-    }
-}
+use crate::{
+    ports::free_port,
+    processes::{kill, processes_of},
+    running::Running,
+};
 
 /// The Python that has Flask and Django, which `cargo xtask test` prepares.
 ///
@@ -53,7 +39,7 @@ pub struct Project {
 /// How a command ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit status.
+    /// Its exit status; -1 when a signal ended it.
     pub code: i32,
     /// Its result.
     pub out: String,
@@ -75,8 +61,7 @@ impl Project {
     /// A project with `app.py` and keys for its `tierce.toml`, which gets a free port and the Python of the tests.
     pub fn new(tierce: &str, app: &str, keys: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("tierce-test-").tempdir().unwrap();
-        let port = free_port();
-        let project = Self { directory, tierce: tierce.into(), port };
+        let project = Self { directory, tierce: tierce.into(), port: free_port() };
         project.write("app.py", app);
         project.write("tierce.toml", &project.config(keys));
         project
@@ -111,7 +96,8 @@ impl Project {
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.tierce);
         command.arg("-C").arg(self.path()).args(words).stdin(Stdio::null());
-        for variable in ["PORT", "WEB_CONCURRENCY", "VIRTUAL_ENV", "NOTIFY_SOCKET"] {
+        // What the caller's own environment says must not change what is tested.
+        for variable in ["PORT", "WEB_CONCURRENCY", "VIRTUAL_ENV", "NOTIFY_SOCKET", "PYTHONPATH"] {
             command.env_remove(variable);
         }
         command
@@ -137,105 +123,18 @@ impl Project {
     }
 
     /// Starts `command`, which is to serve, and waits until it is ready.
-    pub fn start(&self, mut command: Command) -> Running<'_> {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let err = Arc::new(Mutex::new(String::new()));
-        let out = Arc::new(Mutex::new(String::new()));
-        collect(child.stderr.take().unwrap(), Arc::clone(&err));
-        collect(child.stdout.take().unwrap(), Arc::clone(&out));
-        let mut running = Running { project: self, child, out, err };
-        let until = Instant::now() + DEADLINE;
-        while !running.err().contains("ready in") {
-            let gone = running.child.try_wait().unwrap();
-            assert!(gone.is_none() && Instant::now() < until, "not ready ({gone:?}): {}", running.err());
-            sleep(Duration::from_millis(5));
-        }
-        running
+    pub fn start(&self, command: Command) -> Running<'_> {
+        Running::start(self, command)
+    }
+
+    /// The processes that have to do with it.
+    pub fn processes(&self) -> Vec<u32> {
+        processes_of(self.path())
     }
 }
 
-fn collect(source: impl Read + Send + 'static, text: Arc<Mutex<String>>) {
-    spawn(move || {
-        for line in BufReader::new(source).lines().map_while(Result::ok) {
-            let mut text = text.lock().unwrap();
-            text.push_str(&line);
-            text.push('\n');
-        }
-    });
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// A Tierce in the foreground; killed when dropped.
-#[derive(Debug)]
-pub struct Running<'a> {
-    project: &'a Project,
-    child: Child,
-    out: Arc<Mutex<String>>,
-    err: Arc<Mutex<String>>,
-}
-
-impl Running<'_> {
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// What it has printed as its result: the log.
-    pub fn out(&self) -> String {
-        self.out.lock().unwrap().clone()
-    }
-
-    /// Its messages.
-    pub fn err(&self) -> String {
-        self.err.lock().unwrap().clone()
-    }
-
-    /// A new connection to it.
-    pub fn client(&self) -> Client {
-        Client::connect(self.project.port).unwrap()
-    }
-
-    /// What `ps --format json` says.
-    pub fn ps(&self) -> serde_json::Value {
-        serde_json::from_str(&self.project.ok(&["ps", "--format", "json"]).out).unwrap()
-    }
-
-    /// The processes of its workers.
-    pub fn workers(&self) -> Vec<u32> {
-        let ps = self.ps();
-        let nodes = ps["items"].as_array().unwrap();
-        let workers = nodes.iter().flat_map(|node| node["workers"].as_array().unwrap());
-        workers.map(|worker| u32::try_from(worker["pid"].as_u64().unwrap()).unwrap()).collect()
-    }
-
-    /// Sends a signal to it.
-    pub fn signal(&self, name: &str) {
-        signal(self.pid(), name);
-    }
-
-    /// Waits for its end; returns its exit status.
-    pub fn wait(&mut self) -> Option<i32> {
-        let mut status = None;
-        wait_for("the end of tierce", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.and_then(|status| status.code())
-    }
-}
-
-impl Drop for Running<'_> {
+impl Drop for Project {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.processes().into_iter().for_each(kill);
     }
-}
-
-/// Sends a signal to a process.
-pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success(), "cannot send {name} to {pid}");
 }

@@ -36,12 +36,19 @@ fn test() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     python::prepare(&root())?;
-    cargo(&["test", "--workspace", "--locked"])
+    // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
+    step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
 }
 
 fn cargo(words: &[&str]) -> Result<()> {
+    step(Command::new(env!("CARGO")).args(words))
+}
+
+/// Runs a step in the project's directory and says which one.
+fn step(command: &mut Command) -> Result<()> {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
     eprintln!("== cargo {}", words.join(" "));
-    run(Command::new(env!("CARGO")).args(words).current_dir(root()))
+    run(command.current_dir(root()))
 }
 
 /// Runs a tool that has to succeed.

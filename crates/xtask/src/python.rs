@@ -1,30 +1,47 @@
 //! The environment of the whole-program tests: real Flask and Django in `target/test-venv`.
+//!
+//! Invariant: what `prepare` has accepted can be imported; a half-made environment is made anew.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 
 const PACKAGES: [&str; 2] = ["flask==3.1.3", "django==5.2.19"];
+
+const NEEDED: &str =
+    "the tests need CPython 3.10 or newer with its venv module (Debian: apt install python3 python3-venv)";
 
 /// Makes it, unless it is there with these packages.
 pub(crate) fn prepare(root: &Path) -> Result<()> {
     let venv = root.join("target/test-venv");
     let stamp = venv.join("packages");
     let wanted = PACKAGES.join(" ");
-    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) {
+    let python = venv.join("bin/python");
+    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) && can_run(&python, "import flask, django") {
         return Ok(());
+    }
+    if !can_run(Path::new("python3"), "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))") {
+        bail!("{NEEDED}");
     }
     eprintln!("== making target/test-venv with {wanted}");
     if venv.exists() {
-        fs::remove_dir_all(&venv)?;
+        fs::remove_dir_all(&venv).with_context(|| format!("cannot remove {}", venv.display()))?;
     }
-    fs::create_dir_all(root.join("target"))?;
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-        .context("the tests need Python 3.10 or newer with its venv module (Debian: apt install python3-venv)")?;
-    let mut pip = Command::new(venv.join("bin/python"));
+    run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).context(NEEDED)?;
+    let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
     run(&mut pip).context("Flask and Django could not be installed; the tests need them")?;
     fs::write(stamp, wanted).context("target/test-venv")
+}
+
+/// Whether `python` is there and ends well with this program.
+fn can_run(python: &Path, program: &str) -> bool {
+    let output = Command::new(python).args(["-c", program]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    output.is_ok_and(|status| status.success())
 }

@@ -1,3 +1,5 @@
+use std::{collections::BTreeMap, mem};
+
 use super::*;
 
 fn app(nodes: usize, workers: usize, threads: u32) -> (Dispatch<u32>, Vec<WorkerId>) {
@@ -19,7 +21,7 @@ fn slow_app(nodes: usize, workers: usize) -> (Dispatch<u32>, Vec<WorkerId>) {
 
 fn go(dispatch: &mut Dispatch<u32>) -> WorkerId {
     match dispatch.admit(|| panic!("nobody should wait")) {
-        Admission::Go(worker) => worker,
+        Admission::Go(worker, _) => worker,
         other => panic!("{other:?}"),
     }
 }
@@ -60,32 +62,41 @@ fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     assert!(dispatch.leave(first));
     assert!(!dispatch.leave(first));
     dispatch.start(ids[0], Window::SHORT);
-    assert_eq!(dispatch.next_grant(), Some((2, ids[0])));
+    assert_eq!(dispatch.next_grant(), Some((2, ids[0], second)));
     assert!(!dispatch.leave(second));
     assert_eq!(dispatch.load(ids[0]), Load { in_flight: 2, unstarted: 1, slots: 1, requests: 0 });
     // All threads are taken, and one request waits there already.
     dispatch.start(ids[0], Window::SHORT);
-    assert!(matches!(dispatch.admit(|| 3), Admission::Wait(_)));
+    let Admission::Wait(third) = dispatch.admit(|| 3) else { panic!() };
     dispatch.end(ids[0], true);
-    assert_eq!(dispatch.next_grant(), Some((3, ids[0])));
+    assert_eq!(dispatch.next_grant(), Some((3, ids[0], third)));
     assert_eq!(dispatch.load(ids[0]).requests, 1);
 }
 
 #[test]
-fn who_comes_back_is_first_again() {
-    let (mut dispatch, ids) = slow_app(1, 1);
-    go(&mut dispatch);
-    for waiter in 1..=3 {
-        dispatch.admit(|| waiter);
+fn who_comes_back_has_its_old_place() {
+    let (mut dispatch, ids) = slow_app(2, 1);
+    let mut tickets = Vec::new();
+    for number in 0..5 {
+        match dispatch.admit(|| number) {
+            Admission::Go(_, ticket) | Admission::Wait(ticket) => tickets.push(ticket),
+            Admission::Full => panic!(),
+        }
     }
-    assert!(matches!(dispatch.readmit(None, || 0), Admission::Wait(_)));
-    assert!(matches!(dispatch.readmit(Some(Ticket(2)), || 22), Admission::Wait(_)));
+    // The first two had a worker each, the third gets one; all three come back, the last first.
+    dispatch.end(ids[0], false);
+    assert_eq!(dispatch.next_grant(), Some((2, ids[0], tickets[2])));
+    dispatch.drain_worker(ids[0]);
+    for number in [2, 1, 0] {
+        assert_eq!(dispatch.readmit(tickets[number as usize], || number), Admission::Wait(tickets[number as usize]));
+    }
+    assert!(dispatch.leave(tickets[1]), "each can be told from the others");
     let mut order = Vec::new();
-    for _ in 0..5 {
-        dispatch.end(ids[0], false);
+    for _ in 0..4 {
+        dispatch.end(ids[1], false);
         order.push(dispatch.next_grant().unwrap().0);
     }
-    assert_eq!(order, [0, 1, 22, 2, 3]);
+    assert_eq!(order, [0, 2, 3, 4]);
 }
 
 #[test]
@@ -94,7 +105,7 @@ fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
     dispatch.bound_queue(1);
     dispatch.drain_worker(ids[0]);
     assert_eq!(go(&mut dispatch), ids[1]);
-    assert!(matches!(dispatch.admit(|| 1), Admission::Wait(_)));
+    let Admission::Wait(first) = dispatch.admit(|| 1) else { panic!() };
     assert_eq!(dispatch.admit(|| 2), Admission::Full);
     dispatch.remove_worker(ids[1]);
     assert!(!dispatch.has_ready_worker());
@@ -102,7 +113,7 @@ fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
     let node = dispatch.add_node();
     let fresh = dispatch.add_worker(node, 1);
     assert_ne!(fresh, ids[1]);
-    assert_eq!(dispatch.next_grant(), Some((1, fresh)));
+    assert_eq!(dispatch.next_grant(), Some((1, fresh, first)));
     dispatch.end(ids[1], true);
     assert_eq!(dispatch.load(fresh).in_flight, 1, "an old worker's end must not count for the new one at its place");
 }
@@ -144,67 +155,103 @@ impl Choices {
 
 /// What a story knows of a request that has a worker.
 struct Given {
+    number: u32,
+    ticket: Ticket,
     worker: WorkerId,
     started: bool,
+}
+
+/// Requests are numbered as they come; the story knows where each of them must be.
+struct Story {
+    seed: u64,
+    dispatch: Dispatch<u32>,
+    given: Vec<Given>,
+    waiting: BTreeMap<u32, Ticket>,
+}
+
+impl Story {
+    fn note(&mut self, number: u32, admission: Admission) {
+        match admission {
+            Admission::Go(worker, ticket) => self.given.push(Given { number, ticket, worker, started: false }),
+            Admission::Wait(ticket) => assert_eq!(self.waiting.insert(number, ticket), None),
+            Admission::Full => assert!(20 <= self.waiting.len(), "seed {}", self.seed),
+        }
+    }
+
+    /// A worker that is no more: what it had comes back, what it had started ends.
+    fn lose(&mut self, gone: WorkerId) {
+        self.dispatch.drain_worker(gone);
+        let (lost, kept) = mem::take(&mut self.given).into_iter().partition(|request| request.worker == gone);
+        self.given = kept;
+        for request in lost.into_iter().filter(|request: &Given| !request.started) {
+            let admission = self.dispatch.readmit(request.ticket, || request.number);
+            self.note(request.number, admission);
+        }
+        self.dispatch.remove_worker(gone);
+    }
+
+    fn leave(&mut self, at: usize) {
+        let (number, ticket) = self.waiting.iter().nth(at).map(|(number, ticket)| (*number, *ticket)).unwrap();
+        assert!(self.dispatch.leave(ticket), "seed {}", self.seed);
+        self.waiting.remove(&number);
+    }
+
+    fn grant(&mut self) {
+        while let Some((number, worker, ticket)) = self.dispatch.next_grant() {
+            assert_eq!(self.waiting.pop_first(), Some((number, ticket)), "seed {}", self.seed);
+            self.given.push(Given { number, ticket, worker, started: false });
+        }
+        assert_eq!(self.dispatch.queued(), self.waiting.len(), "seed {}", self.seed);
+    }
+
+    fn check(&self, worker: WorkerId) {
+        let ours = self.given.iter().filter(|request| request.worker == worker);
+        let (all, unstarted) = ours.fold((0, 0), |(all, un), request| (all + 1, un + u32::from(!request.started)));
+        let load = self.dispatch.load(worker);
+        assert_eq!((load.in_flight, load.unstarted), (all, unstarted), "seed {}", self.seed);
+        assert!(unstarted <= Window::WIDEST, "seed {}", self.seed);
+    }
 }
 
 #[test]
 fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
     for seed in 0..200 {
         let mut choices = Choices(seed);
-        let mut dispatch = Dispatch::new(20, 64);
+        let mut story = Story { seed, dispatch: Dispatch::new(20, 64), given: Vec::new(), waiting: BTreeMap::new() };
         let mut workers = Vec::new();
-        let mut given: Vec<Given> = Vec::new();
-        let (mut next, mut granted_last, mut waiting) = (0u32, None, 0usize);
+        let mut next = 0;
         for _ in 0..400 {
-            match choices.below(10) {
+            match choices.below(11) {
                 0 if workers.len() < 8 => {
-                    let node = dispatch.add_node();
-                    workers.extend((0..=choices.below(2)).map(|_| dispatch.add_worker(node, 2)));
+                    let node = story.dispatch.add_node();
+                    workers.extend((0..=choices.below(2)).map(|_| story.dispatch.add_worker(node, 2)));
                 }
                 1 if !workers.is_empty() => {
                     let gone = workers.swap_remove(choices.below(workers.len()));
-                    dispatch.drain_worker(gone);
-                    given.retain(|request| request.worker != gone);
-                    dispatch.remove_worker(gone);
+                    story.lose(gone);
                 }
                 2..=5 => {
                     next += 1;
-                    match dispatch.admit(|| next) {
-                        Admission::Go(worker) => given.push(Given { worker, started: false }),
-                        Admission::Wait(_) => waiting += 1,
-                        Admission::Full => assert_eq!(waiting, 20, "seed {seed}"),
-                    }
+                    let admission = story.dispatch.admit(|| next);
+                    story.note(next, admission);
                 }
-                6 | 7 if !given.is_empty() => {
-                    let at = choices.below(given.len());
-                    let request = &mut given[at];
+                6 | 7 if !story.given.is_empty() => {
+                    let at = choices.below(story.given.len());
+                    let request = &mut story.given[at];
                     if !request.started {
                         request.started = true;
-                        dispatch.start(request.worker, Duration::from_micros(choices.below(10_000) as u64));
+                        story.dispatch.start(request.worker, Duration::from_micros(choices.below(10_000) as u64));
                     }
                 }
-                _ if !given.is_empty() => {
-                    let request = given.swap_remove(choices.below(given.len()));
-                    dispatch.end(request.worker, request.started);
+                8 if !story.waiting.is_empty() => story.leave(choices.below(story.waiting.len())),
+                _ if !story.given.is_empty() => {
+                    let request = story.given.swap_remove(choices.below(story.given.len()));
+                    story.dispatch.end(request.worker, request.started);
                 }
                 _ => {}
             }
-            while let Some((waiter, worker)) = dispatch.next_grant() {
-                assert!(granted_last < Some(waiter), "seed {seed}: {waiter} after {granted_last:?}");
-                granted_last = Some(waiter);
-                waiting -= 1;
-                given.push(Given { worker, started: false });
-            }
-            assert_eq!(dispatch.queued(), waiting, "seed {seed}");
-            for worker in &workers {
-                let ours = given.iter().filter(|request| request.worker == *worker);
-                let (all, unstarted) =
-                    ours.fold((0, 0), |(all, un), request| (all + 1, un + u32::from(!request.started)));
-                let load = dispatch.load(*worker);
-                assert_eq!((load.in_flight, load.unstarted), (all, unstarted), "seed {seed}");
-                assert!(unstarted <= Window::WIDEST, "seed {seed}");
-            }
+            story.grant();
+            workers.iter().for_each(|worker| story.check(*worker));
         }
     }
 }
