@@ -96,7 +96,7 @@ impl Client {
     /// A connection that is dropped after this is reset, so the other side knows that nobody reads any more; without unread
     /// bytes it could also be a client that has only finished sending.
     pub fn answer_arrived(&self) -> io::Result<()> {
-        match self.stream.peek(&mut [0])? {
+        match uninterrupted(|| self.stream.peek(&mut [0]))? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
         }
@@ -198,12 +198,23 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece)? {
+        match uninterrupted(|| self.stream.read(&mut piece))? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.buffer.extend_from_slice(&piece[..count]);
                 Ok(())
             }
+        }
+    }
+}
+
+/// A socket with a timeout is interrupted when the process is stopped and goes on, whatever its signal handlers (signal(7),
+/// "Interruption of system calls and library functions by stop signals"): nothing has been read, and nothing is lost.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }

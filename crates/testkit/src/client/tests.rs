@@ -41,3 +41,10 @@ fn what_a_careful_client_refuses_is_an_error() {
         assert!(says(bytes).response().is_err(), "{bytes:?}");
     }
 }
+
+#[test]
+fn an_interruption_is_no_error() {
+    let mut results = vec![Ok(7), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::Interrupted.into())];
+    assert_eq!(uninterrupted(|| results.pop().unwrap()).unwrap(), 7);
+    assert!(uninterrupted(|| Err::<(), _>(io::ErrorKind::TimedOut.into())).is_err());
+}
