@@ -246,7 +246,10 @@ impl Running {
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
-        self.shared.change(Instant::now(), |dispatch| dispatch.bound_queue(config.limits.queue_length));
+        self.shared.change(Instant::now(), |dispatch| {
+            dispatch.bound_queue(config.limits.queue_length);
+            dispatch.bound_in_flight(config.limits.in_flight);
+        });
         let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
         if listens_elsewhere(&before.listen, &config.listen) || before.cores != config.cores {
             text.push_str("; `listen` and `cores` count from the next start on");

@@ -155,6 +155,8 @@ pub(crate) fn parts(
     let extension = Extension::new(WORKER).map_err(|error| {
         fail(&Explanation::new("the worker's code cannot be put into memory").cause(error.to_string()), Exit::FAILED)
     })?;
+    let shared = Shared::new(config.limits.queue_length, sys::available_cores());
+    shared.change(Instant::now(), |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
     let (sender, table) = watch::channel(Arc::default());
     let parts = Parts {
         config: Arc::clone(config),
@@ -162,7 +164,7 @@ pub(crate) fn parts(
         extension,
         state_directory: place.directory().to_owned(),
         sink: sink.clone(),
-        shared: Shared::new(config.limits.queue_length, sys::available_cores()),
+        shared,
         table: sender,
         edge_threads: config.cores as usize,
         listeners,

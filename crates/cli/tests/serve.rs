@@ -159,7 +159,7 @@ fn logs_hold_what_the_application_prints_and_each_request() {
     ] {
         assert_eq!(event[name], expected, "{line}");
     }
-    assert!(running.out().contains("hello from the application"), "the foreground shows it too");
+    wait_for("the foreground to show it too", || running.out().contains("hello from the application"));
     assert_eq!(project.run(&["logs", "web.9"]).out, "");
 }
 

@@ -82,6 +82,41 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.queue", "duration", "`\"30s\"`", "", "The longest wait for a free slot; beyond: 503."),
     key("limits.queue_length", "number, 1 to 1000000", "10000", "", "How many requests may wait; beyond: 503."),
+    key(
+        "limits.in_flight",
+        "number, 1 to 1000000",
+        "none",
+        "",
+        "The most requests in flight in all workers together, for example as many as the database has connections.",
+    ),
+    key(
+        "limits.on_disconnect",
+        "`\"finish\"` or `\"interrupt\"`",
+        "`\"finish\"`",
+        "",
+        "What becomes of a handler whose client has gone: it runs to its end, or `ClientDisconnected` is raised in it.",
+    ),
+    key(
+        "limits.requests",
+        "number, 1 to 1000000000",
+        "none",
+        "",
+        "A worker is replaced after about so many requests (at most a tenth fewer, so that not all are replaced at a time).",
+    ),
+    key(
+        "limits.age",
+        "duration",
+        "none",
+        "",
+        "A worker is replaced when it is about so old (at most a tenth younger, so that not all are replaced at a time).",
+    ),
+    key(
+        "limits.memory",
+        "size",
+        "none",
+        "",
+        "A worker is replaced when its memory (PSS, its share of shared pages included) is larger.",
+    ),
     key("limits.start", "duration", "`\"60s\"`", "", "How long a node may take to be ready."),
     key("limits.drain", "duration", "`\"30s\"`", "", "How long requests in flight may take when a node is stopped."),
     key(
@@ -104,6 +139,10 @@ const FOREIGN: &[(&str, &str)] = &[
     ("wsgi-file", "write `app = \"module:callable\"`"),
     ("callable", "write `app = \"module:callable\"`"),
     ("wsgi_app", "write `app = \"module:callable\"`"),
+    ("max-requests", "write `limits.requests`"),
+    ("max_requests", "write `limits.requests`"),
+    ("max-worker-lifetime", "write `limits.age`"),
+    ("reload-on-rss", "write `limits.memory`"),
     ("harakiri", "`limits.time` bounds the wait for a response"),
     ("timeout", "`limits.time` bounds the wait for a response"),
     ("graceful_timeout", "`limits.drain` bounds the wait for requests in flight"),
@@ -127,8 +166,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Keys of the language that this version does not have.
-const LATER: &[&str] =
-    &["static", "health", "route", "upstream", "command", "memory", "requests", "limits.memory", "limits.requests"];
+const LATER: &[&str] = &["static", "health", "route", "upstream", "command"];
 
 pub(crate) fn is_known(path: &str) -> bool {
     KEYS.iter().any(|key| key.path == path)

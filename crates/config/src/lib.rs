@@ -18,6 +18,6 @@ mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{load, project};
-pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen};
+pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect};
 pub use problem::{Place, Problem, Problems};
 pub use source::{Environment, Locate, Overrides};

@@ -6,7 +6,7 @@ use units::Bytes;
 
 use crate::{
     app, env_file, layers, listen,
-    model::{AccessLog, AppRef, Config, Expose, Limits, Listen},
+    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect},
     problem::{Problem, Problems},
     read::{self, Raw},
     source::{self, Environment, Locate, Overrides, Source},
@@ -180,6 +180,13 @@ fn limits(values: &mut Values) -> Limits {
         time: values.duration("limits.time", positive.clone()).unwrap_or(SECONDS_30),
         queue: values.duration("limits.queue", positive.clone()).unwrap_or(SECONDS_30),
         queue_length: values.number("limits.queue_length", 1..=1_000_000).unwrap_or(10_000),
+        in_flight: values.number("limits.in_flight", 1..=1_000_000),
+        on_disconnect: values
+            .choice("limits.on_disconnect", &[("finish", OnDisconnect::Finish), ("interrupt", OnDisconnect::Interrupt)])
+            .unwrap_or(OnDisconnect::Finish),
+        requests: values.number("limits.requests", 1..=1_000_000_000),
+        age: values.duration("limits.age", Duration::from_secs(1)..=365 * day),
+        memory: values.size("limits.memory"),
         start: values.duration("limits.start", positive).unwrap_or(SECONDS_60),
         drain: values.duration("limits.drain", Duration::ZERO..=day).unwrap_or(SECONDS_30),
     }

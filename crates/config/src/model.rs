@@ -52,6 +52,16 @@ pub struct Limits {
     pub queue: Duration,
     /// How many requests may wait.
     pub queue_length: u32,
+    /// How many requests all workers together may have in flight.
+    pub in_flight: Option<u32>,
+    /// What becomes of a handler whose client has gone.
+    pub on_disconnect: OnDisconnect,
+    /// After how many requests a worker is replaced.
+    pub requests: Option<u32>,
+    /// At which age a worker is replaced.
+    pub age: Option<Duration>,
+    /// Beyond which memory (PSS) a worker is replaced.
+    pub memory: Option<Bytes>,
     /// From starting a node to its being ready.
     pub start: Duration,
     /// For requests in flight when a node is stopped.
@@ -100,6 +110,15 @@ impl fmt::Display for AppRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.module, self.callable)
     }
+}
+
+/// What becomes of a handler whose client has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// It runs to its end.
+    Finish,
+    /// An exception is raised in its thread.
+    Interrupt,
 }
 
 /// Whether responses say which worker made them (`X-Served-By`).

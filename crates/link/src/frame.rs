@@ -6,7 +6,7 @@
 //! | edge → worker  | Body            | LAST                               | 0        | bytes                       |
 //! | edge → worker  | BodyAborted     |                                    | 0        |                             |
 //! | edge → worker  | Credit          |                                    | 0        | u32: response bytes passed  |
-//! | edge → worker  | Cancel          |                                    | 0        |                             |
+//! | edge → worker  | Cancel          |                                    | reason   | the request, for the log    |
 //! | edge → worker  | Drain           |                                    | 0        |                             |
 //! | worker → edge  | Response        | LAST, DONE, HAS_LENGTH, …          | status   | see [`crate::ResponseHead`] |
 //! | worker → edge  | ResponseBody    | LAST, DONE                         | 0        | bytes                       |
@@ -35,7 +35,7 @@ pub enum Kind {
     BodyAborted = 3,
     /// The client has taken so many bytes of the response's body.
     Credit = 4,
-    /// Nobody wants the response any more.
+    /// Nobody wants the response any more; see [`crate::Cancel`].
     Cancel = 5,
     /// No more requests will come; leave when those in flight have ended.
     Drain = 6,

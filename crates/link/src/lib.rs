@@ -8,9 +8,11 @@ mod frame; // the 12-byte header, the kinds, the buffer that cuts a stream into 
 mod id; // the name of an exchange on its link
 mod request; // the payload of a Request frame
 mod response; // the payload of a Response frame
+mod cancel; // why nobody wants a response any more
 mod ledger; // offered, started, withdrawn: shared memory that settles who owns a request
 mod endpoint; // what the edge is given of a link
 
+pub use cancel::Cancel;
 pub use endpoint::LinkEnd;
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};
 pub use id::ExchangeId;

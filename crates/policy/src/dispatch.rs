@@ -38,6 +38,17 @@ pub enum Admission {
     Full,
 }
 
+/// How far a request has come that a worker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The application has not been called.
+    Given,
+    /// The application has been called: [`Dispatch::start`].
+    Started,
+    /// It was called, and the request's time is up: [`Dispatch::expire`].
+    Expired,
+}
+
 /// What a worker has to do at present.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -45,10 +56,19 @@ pub struct Load {
     pub in_flight: u32,
     /// Those of them that it has not started.
     pub unstarted: u32,
+    /// Those of them whose time is up: they have been answered, and nobody waits for their end.
+    pub expired: u32,
     /// How many could be in flight now: what it runs and its window, at most `threads`.
     pub slots: u32,
     /// Requests that it has ended.
     pub requests: u64,
+}
+
+impl Load {
+    /// Whether it has a request for whose answer somebody waits.
+    pub fn is_awaited(self) -> bool {
+        self.expired < self.in_flight
+    }
 }
 
 #[derive(Debug)]
@@ -59,6 +79,7 @@ struct Worker {
     threads: u32,
     in_flight: u32,
     unstarted: u32,
+    expired: u32,
     requests: u64,
     window: Window,
     last_turn: u64,
@@ -109,6 +130,9 @@ pub struct Dispatch<W> {
     nodes: Vec<Node>,
     queue: VecDeque<Waiting<W>>,
     queue_length: usize,
+    /// Requests given to all workers, and how many those may be.
+    in_flight: u32,
+    in_flight_most: u32,
     cores: u32,
     tickets: u64,
     turns: u64,
@@ -126,6 +150,8 @@ impl<W> Dispatch<W> {
             nodes: Vec::new(),
             queue: VecDeque::new(),
             queue_length: queue_length as usize,
+            in_flight: 0,
+            in_flight_most: u32::MAX,
             cores: cores.max(1),
             tickets: 0,
             turns: 0,
@@ -138,6 +164,12 @@ impl<W> Dispatch<W> {
     /// Changes the bound of the queue; what waits already stays.
     pub fn bound_queue(&mut self, queue_length: u32) {
         self.queue_length = queue_length as usize;
+    }
+
+    /// Changes how many requests all workers together may have in flight (`limits.in_flight`); those that are more end
+    /// in their own time.
+    pub fn bound_in_flight(&mut self, most: Option<u32>) {
+        self.in_flight_most = most.unwrap_or(u32::MAX);
     }
 
     /// A request wants to be run. Behind others it waits; otherwise it gets a worker with room if there is one.
@@ -208,16 +240,26 @@ impl<W> Dispatch<W> {
         u32::try_from(accepting).unwrap_or(u32::MAX).div_ceil(self.cores).max(1)
     }
 
-    /// The work of a request has ended, or it was taken back; `started` as told by [`Dispatch::start`].
-    pub fn end(&mut self, id: WorkerId, started: bool) {
+    /// The time of a request is up; its work goes on until [`Dispatch::end`].
+    pub fn expire(&mut self, id: WorkerId) {
         if let Some(worker) = self.worker_mut(id) {
-            worker.in_flight = worker.in_flight.saturating_sub(1);
-            if started {
+            worker.expired += 1;
+        }
+    }
+
+    /// The work of a request has ended, or it was taken back; `stage` as told before.
+    pub fn end(&mut self, id: WorkerId, stage: Stage) {
+        let Some(worker) = self.worker_mut(id) else { return };
+        worker.in_flight = worker.in_flight.saturating_sub(1);
+        match stage {
+            Stage::Given => worker.unstarted = worker.unstarted.saturating_sub(1),
+            Stage::Started => worker.requests += 1,
+            Stage::Expired => {
                 worker.requests += 1;
-            } else {
-                worker.unstarted = worker.unstarted.saturating_sub(1);
+                worker.expired = worker.expired.saturating_sub(1);
             }
         }
+        self.in_flight = self.in_flight.saturating_sub(1);
     }
 
     /// Another worker with less to do and nothing unstarted, for a request that waits unstarted at `holder`; it gets it.
@@ -249,6 +291,7 @@ impl<W> Dispatch<W> {
             threads,
             in_flight: 0,
             unstarted: 0,
+            expired: 0,
             requests: 0,
             window: Window::new(),
             last_turn: 0,
@@ -276,7 +319,8 @@ impl<W> Dispatch<W> {
 
     /// The worker is no more; what it had in flight is forgotten here and settled by who leased it.
     pub fn remove_worker(&mut self, id: WorkerId) {
-        if self.worker(id).is_some() {
+        if let Some(worker) = self.worker(id) {
+            self.in_flight = self.in_flight.saturating_sub(worker.in_flight);
             self.workers[id.place as usize] = None;
             for node in &mut self.nodes {
                 node.places.retain(|place| *place != id.place);
@@ -288,8 +332,8 @@ impl<W> Dispatch<W> {
     pub fn remove_node(&mut self, id: NodeId) {
         self.nodes.retain(|node| node.id != id);
         for place in &mut self.workers {
-            if place.as_ref().is_some_and(|worker| worker.node == id) {
-                *place = None;
+            if let Some(worker) = place.take_if(|worker| worker.node == id) {
+                self.in_flight = self.in_flight.saturating_sub(worker.in_flight);
             }
         }
     }
@@ -299,7 +343,8 @@ impl<W> Dispatch<W> {
         self.worker(id).map_or_else(Load::default, |worker| {
             let started = worker.in_flight.saturating_sub(worker.unstarted);
             let slots = if worker.accepting { (started + worker.window.size()).min(worker.threads) } else { 0 };
-            Load { in_flight: worker.in_flight, unstarted: worker.unstarted, slots, requests: worker.requests }
+            let Worker { in_flight, unstarted, expired, requests, .. } = *worker;
+            Load { in_flight, unstarted, expired, slots, requests }
         })
     }
 
@@ -316,6 +361,7 @@ impl<W> Dispatch<W> {
     /// The place of the worker whose turn it is. With `instead_of`: only a worker that would start the request sooner.
     fn pick(&self, instead_of: Option<WorkerId>) -> Option<u32> {
         let holder = match instead_of {
+            None if self.in_flight_most <= self.in_flight => return None,
             None => None,
             Some(id) => Some(self.worker(id)?),
         };
@@ -349,6 +395,7 @@ impl<W> Dispatch<W> {
 
     fn give(&mut self, place: u32) -> WorkerId {
         self.turns += 1;
+        self.in_flight += 1;
         let worker = self.workers[place as usize].as_mut().expect("`pick` names a worker that is there");
         worker.in_flight += 1;
         worker.unstarted += 1;

@@ -10,7 +10,7 @@ mod shared; // the same behind a lock, and the lease that gives itself back
 mod retry; // the right to a second try
 mod nodes; // the node table: what the data plane must know of nodes and workers
 
-pub use dispatch::{Admission, Dispatch, Load, NodeId, Ticket, WorkerId};
+pub use dispatch::{Admission, Dispatch, Load, NodeId, Stage, Ticket, WorkerId};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use retry::{Tried, may_try_again};
 pub use shared::{Lease, Queued, Shared, Turn};

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Dispatch, Load, NodeId, Ticket, WorkerId};
+use crate::{Admission, Dispatch, Load, NodeId, Stage, Ticket, WorkerId};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -30,7 +30,7 @@ pub struct Lease {
     worker: WorkerId,
     ticket: Ticket,
     given: Instant,
-    started: bool,
+    stage: Stage,
 }
 
 /// A place in the queue; dropping it gives the place up.
@@ -97,13 +97,13 @@ impl Shared {
         self.lock().queued()
     }
 
-    /// Returns when none of the workers has anything in flight.
+    /// Returns when none of the workers has anything in flight that somebody waits for.
     pub async fn drained(&self, workers: &[WorkerId]) {
         loop {
             let changed = self.idle.notified();
             let busy = {
                 let dispatch = self.lock();
-                workers.iter().any(|worker| 0 < dispatch.load(*worker).in_flight)
+                workers.iter().any(|worker| dispatch.load(*worker).is_awaited())
             };
             if !busy {
                 return;
@@ -148,7 +148,7 @@ impl Shared {
     }
 
     fn lease(self: &Arc<Self>, worker: WorkerId, ticket: Ticket, given: Instant) -> Lease {
-        Lease { shared: Arc::clone(self), worker, ticket, given, started: false }
+        Lease { shared: Arc::clone(self), worker, ticket, given, stage: Stage::Given }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -174,8 +174,8 @@ impl Lease {
 
     /// The application has been called.
     pub fn start(&mut self, now: Instant) {
-        if !self.started {
-            self.started = true;
+        if self.stage == Stage::Given {
+            self.stage = Stage::Started;
             let waited = now.saturating_duration_since(self.given);
             let waiting = {
                 let mut dispatch = self.shared.lock();
@@ -190,7 +190,16 @@ impl Lease {
 
     /// Whether [`Lease::start`] was called.
     pub fn has_started(&self) -> bool {
-        self.started
+        self.stage != Stage::Given
+    }
+
+    /// The request has been answered in the application's place, because its time is up; its work goes on.
+    pub fn expire(&mut self) {
+        if self.stage == Stage::Started {
+            self.stage = Stage::Expired;
+            self.shared.lock().expire(self.worker);
+            self.shared.idle.notify_waiters();
+        }
     }
 }
 
@@ -198,8 +207,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let (idle, waiting) = {
             let mut dispatch = self.shared.lock();
-            dispatch.end(self.worker, self.started);
-            (dispatch.load(self.worker).in_flight == 0, 0 < dispatch.queued())
+            dispatch.end(self.worker, self.stage);
+            (!dispatch.load(self.worker).is_awaited(), 0 < dispatch.queued())
         };
         if waiting {
             self.shared.grant(Instant::now());

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose};
+use config::{AccessLog, Config, Expose, OnDisconnect};
 use policy::Shared;
 use telemetry::{LineFormat, LogSink};
 use tokio::{
@@ -24,6 +24,8 @@ pub struct Settings {
     pub time: Duration,
     /// The longest wait for a slot.
     pub queue: Duration,
+    /// What becomes of a handler whose client has gone.
+    pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
     pub expose: Expose,
     /// How the access log is written, if it is.
@@ -54,6 +56,7 @@ impl Settings {
             body: config.limits.body.count(),
             time: config.limits.time,
             queue: config.limits.queue,
+            on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             access_log,
         }

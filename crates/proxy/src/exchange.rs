@@ -12,8 +12,9 @@ use std::{
     time::Instant,
 };
 
+use config::OnDisconnect;
 use http::{FieldKind, Version};
-use link::{ExchangeId, Kind, RequestWriter, flags};
+use link::{Cancel, ExchangeId, Kind, RequestWriter, flags};
 use policy::{Lease, Ticket, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
 
@@ -40,12 +41,29 @@ pub(crate) struct Attempt {
     pub(crate) mailbox: Rc<Mailbox>,
     /// Nothing more is to come, or there is nobody any more to be told that nobody wants it.
     pub(crate) over: bool,
+    /// What the worker is told when the attempt ends early, and the request's name for its log.
+    cancel: (Cancel, String),
 }
 
 impl Attempt {
     /// Whether the application is known to have been called.
     pub(crate) fn has_started(&self) -> bool {
         self.links.has_started(&self.link, self.id)
+    }
+
+    /// The request ends early, and its handler is to know why.
+    pub(crate) fn abandon(&mut self, connection: &Connection, request: &Request<'_>, cause: Cause) {
+        const TITLE_MAX: usize = 200;
+        let why = match cause {
+            Cause::HttpResponseTimeout => Cancel::TimeUp,
+            Cause::ClientClosed if connection.thread.settings().on_disconnect == OnDisconnect::Interrupt => {
+                Cancel::ClientGone
+            }
+            _ => return,
+        };
+        let (method, target) = (request.head.method.of(&connection.input), request.head.target.of(&connection.input));
+        let target = target[..target.len().min(TITLE_MAX)].escape_ascii();
+        self.cancel = (why, format!("{} {target} (request {})", method.escape_ascii(), request.id));
     }
 
     /// Sends a frame of this exchange.
@@ -57,7 +75,8 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if !self.over {
-            self.links.cancel(&self.link, self.id);
+            let (why, title) = &self.cancel;
+            self.links.cancel(&self.link, self.id, *why, title);
         }
         self.links.recycle(&self.mailbox);
     }
@@ -93,7 +112,10 @@ pub(crate) async fn run(
             Err(failure) => failure,
         };
         let started = match failure {
-            Failure::Ended(cause) => return Err(Ending::new(cause, Phase::AwaitHead)),
+            Failure::Ended(cause) => {
+                attempt.abandon(connection, request, cause);
+                return Err(Ending::new(cause, Phase::AwaitHead));
+            }
             Failure::Turned(Turned::Aborted(abort)) => {
                 attempt.over = true;
                 return Err(Ending::new(crate::respond::cause_of(abort), Phase::AwaitHead));
@@ -140,7 +162,14 @@ fn begin(
     let now = Instant::now();
     story.handed_over(now, Arc::clone(&link.node), link.pid);
     connection.deadline.set(now, thread.settings().time, Waits::Busy);
-    Some(Attempt { links: Rc::clone(&thread.links), link, id, mailbox, over: false })
+    Some(Attempt {
+        links: Rc::clone(&thread.links),
+        link,
+        id,
+        mailbox,
+        over: false,
+        cancel: (Cancel::Unwanted, String::new()),
+    })
 }
 
 /// The Request frame: what must not pass is left out, what only we know is added.

@@ -16,7 +16,7 @@ use std::{
     time::Instant,
 };
 
-use link::{ExchangeId, Frame, Inbound, Kind, LinkEnd, Malformed, ResponseHead, State, flags, write_frame};
+use link::{Cancel, ExchangeId, Frame, Inbound, Kind, LinkEnd, Malformed, ResponseHead, State, flags, write_frame};
 use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
 use tokio::net::UnixStream;
 
@@ -159,17 +159,24 @@ impl Links {
         link.end.ledger().state(id) == State::Started
     }
 
-    /// Nobody wants the response any more. What has not started is taken back; otherwise the worker is told, and the slot
-    /// stays leased until the work has ended.
-    pub(crate) fn cancel(&self, link: &Link, id: ExchangeId) {
+    /// Nobody wants the response any more. What has not started is taken back; otherwise the worker is told why, and the
+    /// slot stays leased until the work has ended. `title` names the request in the log.
+    pub(crate) fn cancel(&self, link: &Link, id: ExchangeId, why: Cancel, title: &str) {
         if link.closed.get() || link.places.borrow().held(id).is_none() {
             return;
         }
         if link.end.ledger().withdraw(id) {
             drop(self.release(link, id));
-        } else {
-            link.send(Kind::Cancel, 0, id, &[]);
+            return;
         }
+        self.note_start(link, id, Instant::now());
+        if why == Cancel::TimeUp
+            && let Some(held) = link.places.borrow_mut().held_mut(id)
+        {
+            held.lease.expire();
+        }
+        write_frame(&mut link.out.borrow_mut(), Kind::Cancel, 0, why as u16, id, title.as_bytes());
+        link.wake_writer();
     }
 
     fn take_back(&self, link: &Link) {

@@ -77,6 +77,7 @@ pub(crate) async fn forward(
         Err(cause) => {
             // Whoever still works on it is told to stop.
             attempt.over = download.turned.is_some();
+            attempt.abandon(connection, request, cause);
             connection.break_off();
             Ending::new(cause, Phase::SendBody)
         }

@@ -10,7 +10,7 @@ use sys::{OwnHostName, User};
 use telemetry::LogSink;
 use tokio::sync::watch;
 
-use crate::{extension::Extension, table::Table};
+use crate::{ended::OomKills, extension::Extension, table::Table};
 
 /// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +65,7 @@ pub(crate) struct Context {
     pub(crate) edge_threads: usize,
     pub(crate) listeners: Vec<ListenerName>,
     pub(crate) isolation: Isolation,
+    pub(crate) oom_kills: OomKills,
 }
 
 impl Context {
@@ -79,6 +80,7 @@ impl Context {
             edge_threads: parts.edge_threads,
             listeners: parts.listeners,
             isolation,
+            oom_kills: OomKills::new(),
         };
         (Rc::new(context), parts.config, parts.interpreter)
     }

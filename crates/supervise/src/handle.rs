@@ -15,10 +15,19 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) state: State,
-    pub(crate) workers: Vec<(u32, Option<WorkerId>)>,
+    pub(crate) workers: Vec<WorkerView>,
     pub(crate) pid: u32,
     pub(crate) born: Instant,
     pub(crate) past_requests: u64,
+}
+
+/// What others see of a worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkerView {
+    pub(crate) pid: u32,
+    pub(crate) id: Option<WorkerId>,
+    /// Another one takes its place.
+    pub(crate) leaving: bool,
 }
 
 /// The way to a running node.
@@ -36,11 +45,12 @@ impl NodeHandle {
     pub(crate) fn status(&self) -> NodeStatus {
         let view = self.view.borrow();
         let name = self.label.name.clone();
-        let worker = |(pid, id): &(u32, Option<WorkerId>)| {
+        let worker = |WorkerView { pid, id, leaving }: &WorkerView| {
             let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
             let (threads, rss) = process(*pid);
             let state = match (view.state, id) {
                 (State::Draining, _) => State::Draining,
+                _ if *leaving => State::Draining,
                 (_, Some(_)) => State::Ready,
                 (_, None) => State::Starting,
             };

@@ -19,6 +19,7 @@ mod start_error; // why a node could not be started
 mod worker; // one worker's place in a node
 mod zygote; // the process that imports and forks
 mod table; // the node table and the dispatch, changed together
+mod ended; // how a worker process has ended, in words
 mod backoff; // when to try again
 mod output; // what applications print
 

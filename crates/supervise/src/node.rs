@@ -14,6 +14,7 @@
 //! imports it itself. Invariant: a worker is in the node table exactly while it is ready and the node is active.
 
 mod drain; // the end of a node
+mod replace; // workers that are replaced while they live
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,21 +31,24 @@ use policy::{NodeId, NodeLabel, WorkerId};
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_local,
-    time::timeout,
+    time::{MissedTickBehavior, timeout},
 };
 
 use crate::{
     backoff::{Backoff, Reached},
     context::Context,
+    ended,
     explanation::Explanation,
-    handle::{NodeHandle, View},
+    handle::{NodeHandle, View, WorkerView},
     output,
     start_error::StartError,
     status::State,
     table::Newcomer,
-    worker::{Endowment, Occupant, Place, endow},
+    worker::{Endowment, Occupant, Place, Stay, endow},
     zygote::{Order, Said, Zygote, hear},
 };
+
+pub(crate) use self::replace::Seen;
 
 /// How long a crashed worker's requests may take to be settled before it is forgotten.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
@@ -67,6 +71,10 @@ enum Event {
     Refill(u32),
     /// It is time to start the zygote again.
     Restart,
+    /// Nobody waits for anything of the worker in this place, which is leaving.
+    Drained(u32),
+    /// It should have ended since.
+    Overdue(u32),
 }
 
 /// Tells the processes of a node apart, those included that have gone.
@@ -149,7 +157,6 @@ impl Node {
     fn new(plan: Plan) -> Self {
         let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
-        let empty = |number| Place { number, occupant: Occupant::Nobody, backoff: Backoff::default() };
         let born = Instant::now();
         let view = View { state: State::Starting, workers: Vec::new(), pid: 0, born, past_requests: 0 };
         Self {
@@ -157,7 +164,7 @@ impl Node {
             id: plan.context.shared.add_node(),
             processes: HashMap::new(),
             serials: 0,
-            places: (1..=plan.config.workers).map(empty).collect(),
+            places: (1..=plan.config.workers).map(Place::new).collect(),
             imported: false,
             one_each: false,
             active: false,
@@ -190,6 +197,8 @@ impl Node {
 
     /// Serves events and commands until the node was drained, or everybody has lost interest in it.
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<Command>) {
+        let mut tick = tokio::time::interval(replace::TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -206,6 +215,11 @@ impl Node {
                 event = self.events.recv() => {
                     let Some(event) = event else { return };
                     if let Err(error) = self.handle(event).await {
+                        self.failed(&error);
+                    }
+                }
+                _ = tick.tick() => {
+                    if let Err(error) = self.look_at_workers().await {
                         self.failed(&error);
                     }
                 }
@@ -229,6 +243,14 @@ impl Node {
             Event::Refill(number) => self.fill(number).await,
             Event::Restart if self.processes.is_empty() => self.start_process(0),
             Event::Restart => Ok(()),
+            Event::Drained(number) => {
+                self.part(number);
+                Ok(())
+            }
+            Event::Overdue(number) => {
+                self.end_overdue(number);
+                Ok(())
+            }
         }
     }
 
@@ -256,12 +278,7 @@ impl Node {
             Said::Exited { pid, code, signal } => {
                 let place = self.places.iter().find(|place| place.occupant.pid() == pid).map(|place| place.number);
                 if let Some(number) = place {
-                    let how = match (code, signal) {
-                        (_, Some(signal)) => format!("was killed by signal {signal}"),
-                        (Some(code), None) => format!("exited with {code}"),
-                        (None, None) => "ended".to_owned(),
-                    };
-                    self.worker_ended(number, &how);
+                    self.worker_ended(number, &ended::in_words(code, signal, &self.plan.context.oom_kills));
                 }
                 Ok(())
             }
@@ -283,7 +300,8 @@ impl Node {
             ));
             self.processes.remove(&serial);
         }
-        for number in 1..=self.plan.config.workers {
+        let numbers: Vec<_> = self.places.iter().map(|place| place.number).collect();
+        for number in numbers {
             self.fill(number).await?;
         }
         Ok(())
@@ -358,9 +376,10 @@ impl Node {
         let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else {
             return;
         };
-        place.occupant = Occupant::Ready { born, pid, links, id: None };
+        place.occupant = Occupant::Ready { born, pid, links, id: None, seen: Seen::new(Instant::now()) };
         if active {
             self.enlist(number);
+            self.succeed(number);
         }
     }
 
@@ -375,9 +394,8 @@ impl Node {
 
     fn activate(&mut self) {
         self.active = true;
-        for number in 1..=self.plan.config.workers {
-            self.enlist(number);
-        }
+        let numbers: Vec<_> = self.places.iter().map(|place| place.number).collect();
+        numbers.into_iter().for_each(|number| self.enlist(number));
         self.plan.context.sink.record(&format!("{} is ready", self.label.name));
     }
 
@@ -391,9 +409,15 @@ impl Node {
             Occupant::Starting { born, .. } => place.backoff.died(born, Instant::now(), Reached::Starting),
             Occupant::Ready { born, .. } => place.backoff.died(born, Instant::now(), Reached::Ready),
         };
-        let hopeless = place.backoff.is_hopeless();
+        let (hopeless, stay) = (place.backoff.is_hopeless(), place.stay);
         if let Some(id) = id {
             self.dismiss(id);
+        }
+        if stay != Stay::Unbounded {
+            // It was to be replaced anyway: its successor is there, or on its way.
+            self.places.retain(|place| place.number != number);
+            self.plan.context.sink.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
+            return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
         self.say(&format!("{}: worker {pid} {how}; a new one is started {again}", self.label.name));
@@ -444,6 +468,8 @@ impl Node {
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
+        self.places.truncate(self.plan.config.workers as usize);
+        self.places.iter_mut().for_each(|place| place.stay = Stay::Unbounded);
     }
 
     fn place(&mut self, number: u32) -> Option<&mut Place> {
@@ -466,7 +492,12 @@ impl Node {
     /// Brings what others see up to date.
     fn show(&self) {
         let mut view = self.view.borrow_mut();
-        view.workers = self.places.iter().map(|place| (place.occupant.pid(), place.occupant.id())).collect();
+        let worker = |place: &Place| WorkerView {
+            pid: place.occupant.pid(),
+            id: place.occupant.id(),
+            leaving: place.stay == Stay::Leaving,
+        };
+        view.workers = self.places.iter().map(worker).collect();
         view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
         let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
         match view.state {

@@ -7,7 +7,7 @@ use policy::WorkerId;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use sys::SharedWords;
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, node::Seen};
 
 /// A place for a worker.
 #[derive(Debug)]
@@ -15,7 +15,26 @@ pub(crate) struct Place {
     /// Counted from 1 within the node.
     pub(crate) number: u32,
     pub(crate) occupant: Occupant,
+    pub(crate) stay: Stay,
     pub(crate) backoff: Backoff,
+}
+
+impl Place {
+    /// An empty place.
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, occupant: Occupant::Nobody, stay: Stay::Unbounded, backoff: Backoff::default() }
+    }
+}
+
+/// How long the worker of a place stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// As long as it lives; then the place is filled again.
+    Unbounded,
+    /// Until the worker of that place is ready.
+    UntilReady(u32),
+    /// Until it has finished what it has; then the place is given up.
+    Leaving,
 }
 
 /// Who is in it.
@@ -26,7 +45,7 @@ pub(crate) enum Occupant {
     /// A process that is not ready.
     Starting { born: Instant, pid: Rc<Cell<u32>>, links: Vec<Arc<LinkEnd>> },
     /// A worker that is ready; it has an id once it gets requests.
-    Ready { born: Instant, pid: u32, links: Vec<Arc<LinkEnd>>, id: Option<WorkerId> },
+    Ready { born: Instant, pid: u32, links: Vec<Arc<LinkEnd>>, id: Option<WorkerId>, seen: Seen },
 }
 
 impl Occupant {
@@ -41,6 +60,14 @@ impl Occupant {
     pub(crate) fn id(&self) -> Option<WorkerId> {
         match self {
             Self::Ready { id, .. } => *id,
+            _ => None,
+        }
+    }
+
+    /// It gets no more requests, and those that it had are settled.
+    pub(crate) fn forget_id(&mut self) -> Option<WorkerId> {
+        match self {
+            Self::Ready { id, .. } => id.take(),
             _ => None,
         }
     }

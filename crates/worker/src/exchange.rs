@@ -4,7 +4,11 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    ffi::c_ulong,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use link::{ExchangeId, RESPONSE_WINDOW};
@@ -18,6 +22,23 @@ pub(crate) struct Exchange {
     pub(crate) id: ExchangeId,
     flow: Mutex<Flow>,
     changed: Condvar,
+    /// The thread that runs it, or one of the words below. Changed under the GIL, as `interrupted` is.
+    runner: AtomicU64,
+    interrupted: AtomicBool,
+}
+
+const NOT_YET: u64 = 0;
+const ENDED: u64 = u64::MAX;
+
+/// Who runs the application for an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runner {
+    /// Nobody so far.
+    NotYet,
+    /// The thread of this name.
+    Thread(c_ulong),
+    /// Nobody any more.
+    Ended,
 }
 
 /// The edge wants no more of this exchange.
@@ -60,7 +81,40 @@ impl Exchange {
             cancelled: false,
             waiting: false,
         };
-        Self { wire: Arc::clone(wire), id, flow: Mutex::new(flow), changed: Condvar::new() }
+        Self {
+            wire: Arc::clone(wire),
+            id,
+            flow: Mutex::new(flow),
+            changed: Condvar::new(),
+            runner: AtomicU64::new(NOT_YET),
+            interrupted: AtomicBool::new(false),
+        }
+    }
+
+    /// This thread, which holds the GIL, is about to call the application.
+    pub(crate) fn begin(&self, thread: c_ulong) {
+        self.runner.store(thread, Relaxed);
+    }
+
+    /// The application has returned; true when its thread was interrupted for it. The GIL is held.
+    #[must_use]
+    pub(crate) fn finish(&self) -> bool {
+        self.runner.store(ENDED, Relaxed);
+        self.interrupted.swap(false, Relaxed)
+    }
+
+    /// Who runs it; true as long as the GIL is held.
+    pub(crate) fn runner(&self) -> Runner {
+        match self.runner.load(Relaxed) {
+            NOT_YET => Runner::NotYet,
+            ENDED => Runner::Ended,
+            thread => Runner::Thread(thread),
+        }
+    }
+
+    /// An exception is on its way into the thread that runs it.
+    pub(crate) fn note_interrupt(&self) {
+        self.interrupted.store(true, Relaxed);
     }
 
     /// A piece of the body has come; `last` ends it.

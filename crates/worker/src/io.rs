@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use link::{Frame, Inbound, Kind, Malformed, flags};
+use link::{Cancel, Frame, Inbound, Kind, Malformed, flags};
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, epoll, eventfd},
@@ -20,13 +20,22 @@ use rustix::{
     net::{RecvFlags, recv},
 };
 
-use crate::{exchange::Exchange, request::Job, serve::Worker, wire::Wire};
+use crate::{exchange::Exchange, request::Job, serve::Worker, warden::Interrupt, wire::Wire};
 
 /// How much one read takes: a batch of requests, or a window of bodies.
 const ROOM: usize = 64 * 1024;
 
 /// How often the pool is looked after while it needs it.
 const TICK: Duration = Duration::from_millis(1);
+
+const STUCK: &str = "a thread has held the GIL for a second: C code that computes or waits without releasing it; until it \
+                     does, no other request of this worker can go on\n";
+
+/// To standard error, which Python's own objects for it cannot write to while the GIL is stuck.
+fn say(text: &str) {
+    // Where nobody reads it, nothing can be said.
+    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+}
 
 /// Wakes the I/O thread.
 #[derive(Debug)]
@@ -101,7 +110,7 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
 /// Waits for events once and reads what has come.
 fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut Vec<Job>, ticked: &mut Instant) {
     let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
-    let tick = worker.pool.needs_tick().then_some(&tick);
+    let tick = (worker.pool.needs_tick() || worker.warden.gil.is_waiting()).then_some(&tick);
     let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
     // It fails only when a signal interrupts it.
     let Ok((events, _)) = epoll::wait(poll, &mut events, tick) else { return };
@@ -111,6 +120,10 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
         // A handler that goes on for long must not keep back what others have answered, or what it has itself.
         worker.flush();
         worker.obey(call);
+        let turned = worker.pool.turned();
+        if worker.gil.is_stuck(*ticked, turned) | worker.warden.gil.is_stuck(*ticked, turned) {
+            say(STUCK);
+        }
     }
     for event in events {
         let Some(source) = usize::try_from(event.data.u64()).ok().and_then(|key| sources.get_mut(key)) else {
@@ -122,7 +135,7 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
             source.wire.resume();
         }
         if happened.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
-            && source.read(jobs).is_err()
+            && source.read(worker, jobs).is_err()
         {
             source.stage = Stage::Gone;
             source.wire.lose();
@@ -142,7 +155,7 @@ impl From<Malformed> for Gone {
 }
 
 impl Source {
-    fn read(&mut self, jobs: &mut Vec<Job>) -> Result<(), Gone> {
+    fn read(&mut self, worker: &Worker, jobs: &mut Vec<Job>) -> Result<(), Gone> {
         let spare = self.inbound.spare(ROOM);
         match recv(&self.wire.socket, spare_capacity(spare), RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Err(Gone),
@@ -153,7 +166,7 @@ impl Source {
         while let Some(frame) = self.inbound.next_frame()? {
             if frame.kind == Kind::Drain {
                 self.stage = Stage::Draining;
-            } else if let Some(job) = dispatch(&self.wire, &frame)? {
+            } else if let Some(job) = dispatch(worker, &self.wire, &frame)? {
                 jobs.push(job);
             }
         }
@@ -163,7 +176,7 @@ impl Source {
 }
 
 /// Gives a frame to its exchange. Frames of exchanges that have ended are late, not wrong.
-fn dispatch(wire: &Arc<Wire>, frame: &Frame<'_>) -> Result<Option<Job>, Gone> {
+fn dispatch(worker: &Worker, wire: &Arc<Wire>, frame: &Frame<'_>) -> Result<Option<Job>, Gone> {
     if frame.kind == Kind::Request {
         let exchange = Arc::new(Exchange::new(wire, frame.id));
         wire.open_exchange(&exchange);
@@ -174,7 +187,14 @@ fn dispatch(wire: &Arc<Wire>, frame: &Frame<'_>) -> Result<Option<Job>, Gone> {
         Kind::Body => exchange.body(frame.payload, frame.flags & flags::LAST != 0),
         Kind::BodyAborted => exchange.abort_body(),
         Kind::Credit => exchange.credit(frame.amount()?),
-        Kind::Cancel => exchange.cancel(),
+        Kind::Cancel => {
+            exchange.cancel();
+            let why = Cancel::from_aux(frame.aux);
+            if why != Cancel::Unwanted {
+                let title = String::from_utf8_lossy(frame.payload).into_owned();
+                worker.warden.interrupt(Interrupt { exchange, why, title });
+            }
+        }
         _ => return Err(Gone),
     }
     Ok(None)

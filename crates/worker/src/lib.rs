@@ -15,6 +15,10 @@ mod runner; // the threads that run the application
 
 mod pace; // how often running threads take turns
 
+mod warden; // interrupts handlers that nobody waits for
+
+mod gil; // when the GIL is stuck
+
 // The link.
 mod io; // the native thread that reads the links
 
@@ -42,6 +46,8 @@ use pyo3::prelude::*;
 /// The module's contents; `main` is what the loader calls.
 #[pymodule]
 mod tierce_worker {
+    #[pymodule_export]
+    use crate::warden::{ClientDisconnected, RequestTimeout};
     #[pymodule_export]
     use crate::zygote::main;
 }

@@ -217,6 +217,11 @@ impl Pool {
         if trusts { Call::Nobody } else { state.call(self.limit) }
     }
 
+    /// When a thread last took a turn.
+    pub(crate) fn turned(&self) -> Instant {
+        self.state().turned
+    }
+
     /// Whether [`Pool::tick`] has something to look after.
     pub(crate) fn needs_tick(&self) -> bool {
         let state = self.state();

@@ -26,6 +26,7 @@ use crate::{
     reply::{More, Reply},
     serve::Worker,
     start_response::{Desk, Voice},
+    warden,
 };
 
 /// A request that has come and has not been taken yet.
@@ -41,7 +42,9 @@ pub(crate) struct Job {
 /// Runs a request that has been won.
 pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) {
     let exchange = Arc::clone(&job.exchange);
+    exchange.begin(warden::this_thread());
     let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, ticket, desk)));
+    end_interrupts(py, &exchange);
     let error = match ran {
         Ok(result) => result.err(),
         Err(_) => Some(PyRuntimeError::new_err("Tierce's worker has panicked in this request")),
@@ -80,6 +83,8 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
     drop(job.payload);
     let iterable = worker.app.bind(py).call1((environ, start_response))?;
     let responded = respond(py, &iterable, voice.get(), &job.exchange);
+    // `close` is not to be interrupted: it gives back what the application holds.
+    end_interrupts(py, &job.exchange);
     let begun = Instant::now();
     let closed = close(&iterable, || {
         if BATCH < begun.duration_since(ticket.since) && !worker.closing.is_quick() {
@@ -89,6 +94,13 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
     });
     worker.closing.took(begun.elapsed());
     responded.and(closed)
+}
+
+/// From now on no exception is raised in this thread for this request.
+fn end_interrupts(py: Python<'_>, exchange: &Exchange) {
+    if exchange.finish() {
+        warden::forgive(py);
+    }
 }
 
 /// How long `close` takes in this application, as a moving average in microseconds.

@@ -52,7 +52,12 @@ fn run(worker: &Arc<Worker>) {
                     if drained {
                         worker.bell.ring();
                     }
-                    let (waited, called) = py.detach(|| (worker.pool.wait(&seat), Instant::now()));
+                    let (waited, called) = py.detach(|| {
+                        let waited = worker.pool.wait(&seat);
+                        worker.gil.begin();
+                        (waited, Instant::now())
+                    });
+                    worker.gil.end();
                     if waited == Waited::Retired {
                         break;
                     }

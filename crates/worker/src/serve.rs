@@ -15,12 +15,14 @@ use sys::SharedWords;
 
 use crate::{
     environ::Environs,
+    gil::GilWait,
     input::Input,
     io::{self, Bell},
     pace::Pace,
     pool::{Call, Pool},
     request::Closing,
     runner,
+    warden::Warden,
     wire::Wire,
 };
 
@@ -37,6 +39,9 @@ pub(crate) struct Worker {
     pub(crate) environs: Environs,
     pub(crate) app: Py<PyAny>,
     pub(crate) closing: Closing,
+    pub(crate) warden: Warden,
+    /// The candidate's wait.
+    pub(crate) gil: GilWait,
     /// The body of every request that has none.
     pub(crate) empty: Py<Input>,
 }
@@ -76,6 +81,8 @@ pub(crate) fn serve(
         environs,
         app,
         closing: Closing::default(),
+        warden: Warden::default(),
+        gil: GilWait::default(),
         empty,
     });
     let call = worker.pool.open();
@@ -103,6 +110,7 @@ impl Serving {
         let ended = py.detach(|| {
             let ended = reader.join();
             self.worker.end_threads();
+            self.worker.warden.end();
             ended
         });
         ended.map_err(|_| PyRuntimeError::new_err("the thread that reads the links has panicked"))

@@ -33,7 +33,7 @@ fn single_requests_walk_over_all_workers() {
     for _ in 0..25 {
         let worker = go(&mut dispatch);
         dispatch.start(worker, Duration::ZERO);
-        dispatch.end(worker, true);
+        dispatch.end(worker, Stage::Started);
         seen.push(worker);
     }
     seen.sort();
@@ -64,11 +64,11 @@ fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     dispatch.start(ids[0], Window::SHORT);
     assert_eq!(dispatch.next_grant(), Some((2, ids[0], second)));
     assert!(!dispatch.leave(second));
-    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 2, unstarted: 1, slots: 1, requests: 0 });
+    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 2, unstarted: 1, expired: 0, slots: 1, requests: 0 });
     // All threads are taken, and one request waits there already.
     dispatch.start(ids[0], Window::SHORT);
     let Admission::Wait(third) = dispatch.admit(|| 3) else { panic!() };
-    dispatch.end(ids[0], true);
+    dispatch.end(ids[0], Stage::Started);
     assert_eq!(dispatch.next_grant(), Some((3, ids[0], third)));
     assert_eq!(dispatch.load(ids[0]).requests, 1);
 }
@@ -84,7 +84,7 @@ fn who_comes_back_has_its_old_place() {
         }
     }
     // The first two had a worker each, the third gets one; all three come back, the last first.
-    dispatch.end(ids[0], false);
+    dispatch.end(ids[0], Stage::Given);
     assert_eq!(dispatch.next_grant(), Some((2, ids[0], tickets[2])));
     dispatch.drain_worker(ids[0]);
     for number in [2, 1, 0] {
@@ -93,7 +93,7 @@ fn who_comes_back_has_its_old_place() {
     assert!(dispatch.leave(tickets[1]), "each can be told from the others");
     let mut order = Vec::new();
     for _ in 0..4 {
-        dispatch.end(ids[1], false);
+        dispatch.end(ids[1], Stage::Given);
         order.push(dispatch.next_grant().unwrap().0);
     }
     assert_eq!(order, [0, 2, 3, 4]);
@@ -114,7 +114,7 @@ fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
     let fresh = dispatch.add_worker(node, 1);
     assert_ne!(fresh, ids[1]);
     assert_eq!(dispatch.next_grant(), Some((1, fresh, first)));
-    dispatch.end(ids[1], true);
+    dispatch.end(ids[1], Stage::Started);
     assert_eq!(dispatch.load(fresh).in_flight, 1, "an old worker's end must not count for the new one at its place");
 }
 
@@ -124,8 +124,8 @@ fn an_unstarted_request_moves_only_to_a_worker_with_less_to_do_that_holds_none()
     let given: Vec<_> = (0..4).map(|_| go(&mut dispatch)).collect();
     assert_eq!(given, [ids[0], ids[1], ids[0], ids[1]]);
     assert_eq!(dispatch.rebind(ids[0]), None, "the other has as much to do");
-    dispatch.end(ids[1], false);
-    dispatch.end(ids[1], false);
+    dispatch.end(ids[1], Stage::Given);
+    dispatch.end(ids[1], Stage::Given);
     assert_eq!(dispatch.rebind(ids[0]), Some(ids[1]));
     assert!(!dispatch.could_rebind(ids[0]), "now the other holds one unstarted");
 }
@@ -141,6 +141,29 @@ fn a_node_that_lost_workers_gets_less() {
         dispatch.start(worker, Duration::ZERO);
     }
     assert_eq!(dispatch.load(ids[4]).in_flight, 4);
+}
+
+#[test]
+fn all_workers_together_have_no_more_in_flight_than_is_allowed() {
+    let (mut dispatch, ids) = app(2, 2, 8);
+    dispatch.bound_in_flight(Some(3));
+    let given: Vec<_> = (0..3).map(|_| go(&mut dispatch)).collect();
+    let Admission::Wait(ticket) = dispatch.admit(|| 4) else { panic!() };
+    dispatch.start(given[0], Duration::ZERO);
+    assert_eq!(dispatch.next_grant(), None);
+    // Who holds a request past its time still holds what the bound protects.
+    dispatch.expire(given[0]);
+    assert_eq!(dispatch.next_grant(), None);
+    dispatch.end(given[0], Stage::Expired);
+    assert_eq!(dispatch.load(given[0]).expired, 0);
+    assert!(matches!(dispatch.next_grant(), Some((4, _, granted)) if granted == ticket));
+    // What a worker had that has gone does not count.
+    assert!(matches!(dispatch.admit(|| 5), Admission::Wait(_)));
+    let busy = ids.into_iter().find(|id| 0 < dispatch.load(*id).in_flight).unwrap();
+    dispatch.remove_worker(busy);
+    assert!(dispatch.next_grant().is_some());
+    dispatch.bound_in_flight(None);
+    assert!((0..9).all(|_| matches!(dispatch.admit(|| 6), Admission::Go(..))));
 }
 
 /// A repeatable source of choices.
@@ -246,7 +269,8 @@ fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
                 8 if !story.waiting.is_empty() => story.leave(choices.below(story.waiting.len())),
                 _ if !story.given.is_empty() => {
                     let request = story.given.swap_remove(choices.below(story.given.len()));
-                    story.dispatch.end(request.worker, request.started);
+                    let stage = if request.started { Stage::Started } else { Stage::Given };
+                    story.dispatch.end(request.worker, stage);
                 }
                 _ => {}
             }

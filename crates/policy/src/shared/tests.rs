@@ -60,6 +60,22 @@ async fn drained_waits_for_the_last_lease() {
     drained.await;
 }
 
+#[tokio::test]
+async fn nobody_waits_for_what_is_past_its_time() {
+    let (shared, worker) = one_slot();
+    let mut lease = leased(shared.admit(Instant::now()));
+    let workers = [worker];
+    let mut drained = Box::pin(shared.drained(&workers));
+    lease.expire();
+    assert!(futures_pending(&mut drained).await, "it has not started, so it can be moved");
+    lease.start(Instant::now());
+    lease.expire();
+    drained.await;
+    assert_eq!((shared.load(worker).in_flight, shared.load(worker).expired), (1, 1));
+    drop(lease);
+    assert_eq!(shared.load(worker), Load { requests: 1, slots: 1, ..Load::default() });
+}
+
 /// Whether the future is still pending after it was polled once.
 async fn futures_pending<F: Future<Output = ()> + Unpin>(future: &mut F) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending()))

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use policy::Load;
 use tokio::time::timeout;
 
 use super::{Event, Node};
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// How long a drained worker may take for what the application does at its end (`atexit`).
-const EXIT_GRACE: Duration = Duration::from_secs(5);
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 impl Node {
     /// Finishes what is in flight and ends all processes; returns how many requests were cut off.
@@ -27,7 +28,8 @@ impl Node {
         self.show();
         self.view.borrow_mut().state = State::Draining;
         let in_time = timeout(limit, context.shared.drained(&ids)).await.is_ok();
-        let cut = ids.iter().map(|id| u64::from(context.shared.load(*id).in_flight)).sum();
+        let awaited = |load: Load| u64::from(load.in_flight.saturating_sub(load.expired));
+        let cut = ids.iter().map(|id| awaited(context.shared.load(*id))).sum();
         context.table.remove(&ids);
         if in_time {
             // The edge lets the workers go, which end by themselves and run what the application has registered.

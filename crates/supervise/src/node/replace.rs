@@ -1,0 +1,232 @@
+//! Workers that are replaced while they live: used up, grown, or with a request that does not end.
+//!
+//! | step      | what happens                                                | goes on when                            |
+//! |-----------|-------------------------------------------------------------|-----------------------------------------|
+//! | due       | a second worker is started for the place                    | it is ready, and gets requests           |
+//! | leaving   | the old one gets nothing new                                | what somebody waits for has ended        |
+//! | parting   | the edge lets it go; it ends as Python programs do          | it has ended, or is killed when it does not |
+//!
+//! Invariant: one worker of a node is replaced at a time, and never before its successor is ready.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use config::Limits;
+use policy::Load;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{task::spawn_local, time::timeout};
+
+use super::{Event, Node, StartError, drain::EXIT_GRACE};
+use crate::{
+    status::process,
+    worker::{Occupant, Place, Stay},
+};
+
+/// How often workers are looked at, and how often their memory is.
+pub(super) const TICK: Duration = Duration::from_millis(250);
+const MEMORY_TICK: Duration = Duration::from_secs(2);
+
+/// A handler may take so long to end after it was interrupted.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
+
+/// Which part of its bounds a worker is allowed, in thousandths, so that not all reach them at the same time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share(u32);
+
+impl Share {
+    /// Between nine tenths and all.
+    pub(crate) fn any() -> Self {
+        let random = RandomState::new().build_hasher().finish() % 101;
+        Self(900 + u32::try_from(random).expect("at most 100"))
+    }
+
+    fn of_count(self, count: u32) -> u64 {
+        (u64::from(count) * u64::from(self.0) / 1000).max(1)
+    }
+
+    fn of_time(self, time: Duration) -> Duration {
+        time * self.0 / 1000
+    }
+}
+
+/// What was seen of a worker that is ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) share: Share,
+    born: Instant,
+    /// Since when it has had a request whose time is up.
+    stuck_since: Option<Instant>,
+    memory_looked: Instant,
+}
+
+impl Seen {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { share: Share::any(), born: now, stuck_since: None, memory_looked: now }
+    }
+
+    /// Why the worker is to be replaced now, if it is.
+    fn due(&mut self, limits: &Limits, load: Load, pid: u32, now: Instant) -> Option<String> {
+        self.stuck_since = if load.expired == 0 { None } else { self.stuck_since.or(Some(now)) };
+        let age = now.saturating_duration_since(self.born);
+        if self.stuck_since.is_some_and(|since| INTERRUPT_GRACE <= now.saturating_duration_since(since)) {
+            let grace = units::show_duration(INTERRUPT_GRACE);
+            return Some(match load.expired {
+                1 => format!(
+                    "a request has not ended {grace} after its time was up (limits.time) and it was interrupted"
+                ),
+                n => format!("{n} requests have not ended {grace} after their time was up (limits.time)"),
+            });
+        }
+        if let Some(most) = limits.requests
+            && self.share.of_count(most) <= load.requests
+        {
+            return Some(format!("it has run {} requests (limits.requests is {most})", load.requests));
+        }
+        if let Some(most) = limits.age
+            && self.share.of_time(most) <= age
+        {
+            let old = Duration::from_secs(age.as_secs());
+            return Some(format!(
+                "it is {} old (limits.age is {})",
+                units::show_duration(old),
+                units::show_duration(most)
+            ));
+        }
+        let most = limits.memory?;
+        if now.saturating_duration_since(self.memory_looked) < MEMORY_TICK {
+            return None;
+        }
+        self.memory_looked = now;
+        // PSS is dear to ask for and never more than RSS.
+        let (_, rss) = process(pid);
+        let used = if most.count() < rss { pss(pid)? } else { 0 };
+        (most.count() < used)
+            .then(|| format!("it uses {} of memory (limits.memory is {most})", units::Bytes::new(used)))
+    }
+}
+
+/// Its share of the memory of a process, in bytes (proc_pid_smaps(5), `Pss`).
+fn pss(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+impl Node {
+    /// Replaces one worker that is due.
+    pub(super) async fn look_at_workers(&mut self) -> Result<(), StartError> {
+        if !self.active {
+            return Ok(());
+        }
+        let (now, context) = (Instant::now(), Rc::clone(&self.plan.context));
+        let limits = self.plan.config.limits;
+        let under_way = self.places.iter().any(|place| place.stay != Stay::Unbounded);
+        let due = self.places.iter_mut().find_map(|place| {
+            let Occupant::Ready { pid, id: Some(id), seen, .. } = &mut place.occupant else { return None };
+            let reason = seen.due(&limits, context.shared.load(*id), *pid, now)?;
+            Some((place.number, *pid, reason))
+        });
+        let Some((number, pid, reason)) = due.filter(|_| !under_way) else { return Ok(()) };
+        self.say(&format!("{}: worker {pid} is replaced: {reason}", self.label.name));
+        let successor = self.places.iter().map(|place| place.number).max().unwrap_or(0) + 1;
+        self.places.push(Place::new(successor));
+        if let Some(place) = self.place(number) {
+            place.stay = Stay::UntilReady(successor);
+        }
+        self.fill(successor).await
+    }
+
+    /// A worker is ready: the one that it replaces may leave.
+    pub(super) fn succeed(&mut self, successor: u32) {
+        let context = Rc::clone(&self.plan.context);
+        let limit = self.plan.config.limits.drain;
+        let Some(place) = self.places.iter_mut().find(|place| place.stay == Stay::UntilReady(successor)) else {
+            return;
+        };
+        place.stay = Stay::Leaving;
+        let (number, sender) = (place.number, self.sender.clone());
+        let Some(id) = place.occupant.id() else { return };
+        context.table.drain(&[id]);
+        spawn_local(async move {
+            // What takes longer is cut off, as when a node is stopped.
+            let _ = timeout(limit, context.shared.drained(&[id])).await;
+            // A node that has gone has ended it too.
+            let _ = sender.send(Event::Drained(number));
+        });
+    }
+
+    /// Nobody waits for anything of the worker in this place any more.
+    pub(super) fn part(&mut self, number: u32) {
+        let Some(place) = self.place(number) else { return };
+        if let Some(id) = place.occupant.forget_id() {
+            self.dismiss(id);
+            self.later(EXIT_GRACE, Event::Overdue(number));
+        }
+    }
+
+    /// The worker in this place should have ended by itself.
+    pub(super) fn end_overdue(&mut self, number: u32) {
+        let Some(place) = self.place(number) else { return };
+        let pid = place.occupant.pid();
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            // One that is no more has been quicker.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        let config = config::load(
+            &config::Locate {
+                directory: Some(std::env::temp_dir()),
+                file: None,
+                current: std::env::temp_dir(),
+                cores: 1,
+            },
+            &config::Environment::default(),
+            &config::Overrides { app: Some("main:app".to_owned()), ..config::Overrides::default() },
+        );
+        config.unwrap().limits
+    }
+
+    #[test]
+    fn bounds_are_reached_between_nine_tenths_and_all_of_them() {
+        for _ in 0..100 {
+            let share = Share::any();
+            assert!((900..=1000).contains(&share.of_count(1000)));
+            assert_eq!(share.of_count(1), 1);
+            assert!(share.of_time(Duration::from_secs(10)) <= Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn a_worker_is_due_when_it_is_used_up_old_large_or_stuck() {
+        let (now, pid) = (Instant::now(), std::process::id());
+        let none = limits();
+        let (requests, age, memory) = (Some(100), Some(Duration::from_secs(60)), Some(units::Bytes::new(1 << 10)));
+        let of = |requests, expired| Load { requests, expired, in_flight: expired, ..Load::default() };
+        let due =
+            |limits: &Limits, load, after| Seen::new(now).due(limits, load, pid, now + Duration::from_secs(after));
+        assert_eq!(due(&none, of(1_000_000, 0), 1_000_000), None);
+        assert_eq!(due(&Limits { requests, ..none }, of(89, 0), 0), None);
+        assert!(due(&Limits { requests, ..none }, of(100, 0), 0).unwrap().contains("100 requests"));
+        assert_eq!(due(&Limits { age, ..none }, of(0, 0), 53), None);
+        assert!(due(&Limits { age, ..none }, of(0, 0), 60).unwrap().contains("60s old"));
+        assert_eq!(due(&Limits { memory, ..none }, of(0, 0), 1), None, "not looked at yet");
+        assert!(due(&Limits { memory, ..none }, of(0, 0), 2).unwrap().contains("memory"));
+
+        let mut seen = Seen::new(now);
+        let mut at = |expired, second| seen.due(&none, of(5, expired), pid, now + Duration::from_secs(second));
+        assert_eq!(at(1, 10), None);
+        assert_eq!(at(0, 11), None, "it has ended after all");
+        assert_eq!(at(1, 12), None);
+        assert!(at(1, 14).unwrap().contains("a request has not ended"));
+    }
+}
