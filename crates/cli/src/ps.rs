@@ -1,6 +1,7 @@
 //! What runs.
 
-use control::{Answer, Ask, Ps};
+use control::{Answer, AppReasons, AppStatus, Ask, Ps};
+use supervise::WorkerStatus;
 use units::Bytes;
 
 use crate::{
@@ -12,7 +13,8 @@ use crate::{
 
 pub(crate) fn run(args: &Args) -> Exit {
     let ps = match ask(args, &Ask::Ps) {
-        Ok(Answer::Ps { ps }) => ps,
+        Ok(Answer::Ps { ps }) if args.verbose => ps,
+        Ok(Answer::Ps { ps }) => without_reasons(ps),
         Ok(_) => return Exit::FAILED,
         Err(exit) => return exit,
     };
@@ -22,6 +24,12 @@ pub(crate) fn run(args: &Args) -> Exit {
         (Format::Json, Err(_)) => return Exit::FAILED,
     }
     Exit::DONE
+}
+
+fn without_reasons(mut ps: Ps) -> Ps {
+    ps.apps.iter_mut().for_each(|app| app.reasons = None);
+    ps.items.iter_mut().flat_map(|node| &mut node.workers).for_each(|worker| worker.reasons = None);
+    ps
 }
 
 fn table(ps: &Ps) -> String {
@@ -58,8 +66,39 @@ fn table(ps: &Ps) -> String {
             ]);
         }
     }
-    let queues: Vec<_> = ps.apps.iter().map(|app| format!("{}: {} queued", app.name, app.queued)).collect();
-    format!("{}\n{}", columns(&rows), queues.join("\n"))
+    let apps: Vec<_> = ps.apps.iter().map(app).collect();
+    format!("{}\n{}", with_reasons(&columns(&rows), ps), apps.join("\n"))
+}
+
+/// A line below each worker's, where there are reasons.
+fn with_reasons(table: &str, ps: &Ps) -> String {
+    let reasons = ps.items.iter().flat_map(|node| std::iter::once(None).chain(node.workers.iter().map(Some)));
+    let lines = table.lines().zip(std::iter::once(None).chain(reasons));
+    lines
+        .map(|(line, worker)| format!("{line}{}", worker.map(reasons_of).unwrap_or_default()))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn reasons_of(worker: &WorkerStatus) -> String {
+    let ms = |seconds: f64| format!("{:.1} ms", seconds * 1000.0);
+    worker.reasons.as_ref().map_or_else(String::new, |reasons| {
+        format!(
+            "\n    {}; window {}, GIL wait {}, switch interval {}",
+            reasons.verdict,
+            reasons.window,
+            ms(reasons.gil_wait),
+            ms(reasons.switch_interval)
+        )
+    })
+}
+
+fn app(app: &AppStatus) -> String {
+    let reasons = app.reasons.map_or_else(String::new, |AppReasons { in_flight, bound }| {
+        let bound = bound.map(|bound| format!(" (at most {bound}: with more, none was answered sooner)"));
+        format!(", {in_flight} in flight{}", bound.unwrap_or_default())
+    });
+    format!("{}: {} queued{reasons}", app.name, app.queued)
 }
 
 fn columns(rows: &[Vec<String>]) -> String {

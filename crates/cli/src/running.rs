@@ -11,8 +11,8 @@ use std::{
 };
 
 use config::{Config, Problems};
-use control::{Answer, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
-use policy::Shared;
+use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
+use policy::{Outlook, Shared};
 use proxy::{Edge, Settings};
 use supervise::{ChangeError, Interpreter, PrepareError, Supervisor};
 use telemetry::LogSink;
@@ -191,7 +191,8 @@ impl Running {
 
     fn ps(&self) -> Ps {
         let name = self.supervisor.config().name.clone();
-        let apps = vec![AppStatus { name, queued: self.supervisor.queued() }];
+        let Outlook { queued, in_flight, bound } = self.supervisor.outlook();
+        let apps = vec![AppStatus { name, queued, reasons: Some(AppReasons { in_flight, bound }) }];
         Ps { schema: 1, apps, items: self.supervisor.status() }
     }
 

@@ -121,6 +121,27 @@ fn requests_in_flight_are_bounded_over_all_workers() {
 }
 
 #[test]
+fn decisions_can_be_read() {
+    let project = project("workers = 1\nthreads = 4");
+    let running = up(&project);
+    scope(|scope| {
+        let clients: Vec<_> = (0..12).map(|_| scope.spawn(|| running.client().get("/counted").unwrap())).collect();
+        for client in clients {
+            assert_eq!(client.join().unwrap().status, 200);
+        }
+    });
+    wait_for("the reason why there are no more threads", || {
+        let ps = project.ok(&["-v", "ps"]).out;
+        ps.contains("as many threads as `threads` allows; window ") && ps.contains("web: 0 queued, 0 in flight")
+    });
+    let ps = project.ok(&["-v", "ps", "--format", "json"]).out;
+    let ps: serde_json::Value = serde_json::from_str(&ps).unwrap();
+    let reasons = &ps["items"][0]["workers"][0]["reasons"];
+    assert!(reasons["gil_wait"].is_f64() && reasons["switch_interval"].as_f64().unwrap() <= 0.005, "{reasons}");
+    assert!(!project.ok(&["ps"]).out.contains("GIL"), "only where it is asked for");
+}
+
+#[test]
 fn workers_are_replaced_after_so_many_requests_and_none_is_lost() {
     let project = project("workers = 2\nlimits = { requests = 50 }");
     let running = up(&project);

@@ -12,6 +12,6 @@ mod state; // what outlives the process
 
 pub use client::{AskError, ask};
 pub use place::{LockError, Place, RunLock};
-pub use protocol::{Answer, AppStatus, Ask, Ps};
+pub use protocol::{Answer, AppReasons, AppStatus, Ask, Ps};
 pub use server::{Call, Server};
 pub use state::{Recorded, wanted_nodes};

@@ -65,6 +65,18 @@ pub struct AppStatus {
     pub name: String,
     /// Requests that wait for a slot.
     pub queued: usize,
+    /// What has been decided, and why; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<AppReasons>,
+}
+
+/// What has been decided for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppReasons {
+    /// Requests that workers have.
+    pub in_flight: u32,
+    /// How many they may have at present, where more had only added latency.
+    pub bound: Option<u32>,
 }
 
 /// The longest line either side reads.

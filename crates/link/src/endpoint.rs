@@ -7,7 +7,7 @@ use std::{
 
 use sys::SharedWords;
 
-use crate::Ledger;
+use crate::{Ledger, Vitals};
 
 /// A link's socket, to be taken once by the edge thread it is meant for, and its ledger.
 #[derive(Debug)]
@@ -30,5 +30,10 @@ impl LinkEnd {
     /// The ledger shared with the worker.
     pub fn ledger(&self) -> Ledger<'_> {
         Ledger(&self.words)
+    }
+
+    /// What the worker tells of itself; on its first link.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::read(&self.words)
     }
 }

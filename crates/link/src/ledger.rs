@@ -13,10 +13,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
-use crate::ExchangeId;
+use crate::{ExchangeId, vitals::VITALS_WORDS};
 
-/// Places in a ledger: how many exchanges one link can carry at a time. Four pages.
+/// Words of a ledger and of the worker's vitals: four pages.
 pub const LEDGER_WORDS: usize = 4096;
+
+/// Places in a ledger: how many exchanges one link can carry at a time.
+pub const LEDGER_PLACES: usize = LEDGER_WORDS - VITALS_WORDS;
 
 /// What the ledger says of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +82,7 @@ impl Ledger<'_> {
     }
 
     fn word(&self, id: ExchangeId) -> Option<&AtomicU32> {
-        self.0.get(usize::from(id.index()))
+        self.0.get(usize::from(id.index())).filter(|_| usize::from(id.index()) < LEDGER_PLACES)
     }
 }
 

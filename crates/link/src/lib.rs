@@ -10,15 +10,17 @@ mod request; // the payload of a Request frame
 mod response; // the payload of a Response frame
 mod cancel; // why nobody wants a response any more
 mod ledger; // offered, started, withdrawn: shared memory that settles who owns a request
+mod vitals; // what a worker tells of itself
 mod endpoint; // what the edge is given of a link
 
 pub use cancel::Cancel;
 pub use endpoint::LinkEnd;
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};
 pub use id::ExchangeId;
-pub use ledger::{LEDGER_WORDS, Ledger, State};
+pub use ledger::{LEDGER_PLACES, LEDGER_WORDS, Ledger, State};
 pub use request::{BodyLength, Field, RequestHead, RequestWriter};
 pub use response::{Abort, ResponseHead, write_response};
+pub use vitals::{Verdict, Vitals};
 
 /// How many bytes of one response's body a worker may have sent beyond what the edge has passed on.
 pub const RESPONSE_WINDOW: u32 = 256 * 1024;

@@ -8,9 +8,12 @@
 //! Invariants: nothing waits while a worker has room; who came first goes first; every request given to a worker is
 //! counted there until [`Dispatch::end`] says that its *work* has ended.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use crate::{Window, window::Elsewhere};
+use crate::{Growth, GrowthChange, Sight, Window, window::Elsewhere};
 
 /// Names a node within one run of Tierce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +61,8 @@ pub struct Load {
     pub unstarted: u32,
     /// Those of them whose time is up: they have been answered, and nobody waits for their end.
     pub expired: u32,
+    /// How many it may hold unstarted.
+    pub window: u32,
     /// How many could be in flight now: what it runs and its window, at most `threads`.
     pub slots: u32,
     /// Requests that it has ended.
@@ -133,6 +138,8 @@ pub struct Dispatch<W> {
     /// Requests given to all workers, and how many those may be.
     in_flight: u32,
     in_flight_most: u32,
+    growth: Growth,
+    ended: u64,
     cores: u32,
     tickets: u64,
     turns: u64,
@@ -152,6 +159,8 @@ impl<W> Dispatch<W> {
             queue_length: queue_length as usize,
             in_flight: 0,
             in_flight_most: u32::MAX,
+            growth: Growth::default(),
+            ended: 0,
             cores: cores.max(1),
             tickets: 0,
             turns: 0,
@@ -170,6 +179,22 @@ impl<W> Dispatch<W> {
     /// in their own time.
     pub fn bound_in_flight(&mut self, most: Option<u32>) {
         self.in_flight_most = most.unwrap_or(u32::MAX);
+    }
+
+    /// Looks, a few times a second, whether more requests in flight only add latency.
+    pub fn regulate(&mut self, now: Instant) -> Option<GrowthChange> {
+        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        self.growth.look(now, Sight { in_flight: self.in_flight, queued, ended: self.ended })
+    }
+
+    /// How many requests all workers have.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// How many they may have at present, if that is bounded because more had only added latency.
+    pub fn growth_bound(&self) -> Option<u32> {
+        self.growth.bound()
     }
 
     /// A request wants to be run. Behind others it waits; otherwise it gets a worker with room if there is one.
@@ -259,6 +284,7 @@ impl<W> Dispatch<W> {
                 worker.expired = worker.expired.saturating_sub(1);
             }
         }
+        self.ended += u64::from(stage != Stage::Given);
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
@@ -344,7 +370,7 @@ impl<W> Dispatch<W> {
             let started = worker.in_flight.saturating_sub(worker.unstarted);
             let slots = if worker.accepting { (started + worker.window.size()).min(worker.threads) } else { 0 };
             let Worker { in_flight, unstarted, expired, requests, .. } = *worker;
-            Load { in_flight, unstarted, expired, slots, requests }
+            Load { in_flight, unstarted, expired, window: worker.window.size(), slots, requests }
         })
     }
 
@@ -361,7 +387,7 @@ impl<W> Dispatch<W> {
     /// The place of the worker whose turn it is. With `instead_of`: only a worker that would start the request sooner.
     fn pick(&self, instead_of: Option<WorkerId>) -> Option<u32> {
         let holder = match instead_of {
-            None if self.in_flight_most <= self.in_flight => return None,
+            None if self.in_flight_most.min(self.growth.bound().unwrap_or(u32::MAX)) <= self.in_flight => return None,
             None => None,
             Some(id) => Some(self.worker(id)?),
         };

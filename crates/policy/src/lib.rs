@@ -4,6 +4,7 @@
 //! Invariant: a decision depends on its arguments alone. No clock, no I/O, no randomness from outside; a story replays.
 #![forbid(unsafe_code)]
 
+mod growth; // how many requests an application may have in flight at all
 mod window; // how many unstarted requests a worker may hold
 mod dispatch; // queue and slots of one application: late binding
 mod shared; // the same behind a lock, and the lease that gives itself back
@@ -11,7 +12,8 @@ mod retry; // the right to a second try
 mod nodes; // the node table: what the data plane must know of nodes and workers
 
 pub use dispatch::{Admission, Dispatch, Load, NodeId, Stage, Ticket, WorkerId};
+pub use growth::{Growth, GrowthChange, Sight};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use retry::{Tried, may_try_again};
-pub use shared::{Lease, Queued, Shared, Turn};
+pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use window::Window;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Dispatch, Load, NodeId, Stage, Ticket, WorkerId};
+use crate::{Admission, Dispatch, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -39,6 +39,17 @@ pub struct Queued {
     shared: Arc<Shared>,
     ticket: Ticket,
     granted: oneshot::Receiver<Lease>,
+}
+
+/// What all workers of an application have to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Requests that wait for a slot.
+    pub queued: usize,
+    /// Requests that workers have.
+    pub in_flight: u32,
+    /// How many they may have at present, where more had only added latency.
+    pub bound: Option<u32>,
 }
 
 /// The answer to a request that wants to be run.
@@ -85,6 +96,19 @@ impl Shared {
         self.grant(now);
         self.idle.notify_waiters();
         result
+    }
+
+    /// Looks whether more requests in flight only add latency; to be asked a few times a second.
+    pub fn regulate(self: &Arc<Self>, now: Instant) -> Option<GrowthChange> {
+        let change = self.lock().regulate(now);
+        self.grant(now);
+        change
+    }
+
+    /// What all workers have to do together.
+    pub fn outlook(&self) -> Outlook {
+        let dispatch = self.lock();
+        Outlook { queued: dispatch.queued(), in_flight: dispatch.in_flight(), bound: dispatch.growth_bound() }
     }
 
     /// What a worker has to do at present.

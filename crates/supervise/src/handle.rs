@@ -2,13 +2,14 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
+use link::LinkEnd;
 use policy::{NodeLabel, WorkerId};
 use tokio::sync::mpsc;
 
 use crate::{
     context::{Context, Isolation},
     node::Command,
-    status::{NodeStatus, State, WorkerStatus, process},
+    status::{self, NodeStatus, State, WorkerReasons, WorkerStatus, process},
 };
 
 /// What others see of a node.
@@ -22,12 +23,14 @@ pub(crate) struct View {
 }
 
 /// What others see of a worker.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct WorkerView {
     pub(crate) pid: u32,
     pub(crate) id: Option<WorkerId>,
     /// Another one takes its place.
     pub(crate) leaving: bool,
+    /// Where it tells of itself.
+    pub(crate) link: Option<Arc<LinkEnd>>,
 }
 
 /// The way to a running node.
@@ -45,8 +48,9 @@ impl NodeHandle {
     pub(crate) fn status(&self) -> NodeStatus {
         let view = self.view.borrow();
         let name = self.label.name.clone();
-        let worker = |WorkerView { pid, id, leaving }: &WorkerView| {
+        let worker = |WorkerView { pid, id, leaving, link }: &WorkerView| {
             let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
+            let vitals = link.as_ref().map(|link| link.vitals()).unwrap_or_default();
             let (threads, rss) = process(*pid);
             let state = match (view.state, id) {
                 (State::Draining, _) => State::Draining,
@@ -62,6 +66,12 @@ impl NodeHandle {
                 slots: load.slots,
                 threads,
                 rss,
+                reasons: Some(WorkerReasons {
+                    window: load.window,
+                    gil_wait: vitals.gil_wait.as_secs_f64(),
+                    switch_interval: vitals.switch_interval.as_secs_f64(),
+                    verdict: status::verdict(vitals.verdict).to_owned(),
+                }),
             }
         };
         let workers: Vec<_> = view.workers.iter().map(worker).collect();

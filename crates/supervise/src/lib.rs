@@ -12,6 +12,7 @@ mod venv; // the environment that is made
 mod extension; // the worker's code, out of this binary
 mod context; // what all nodes of a run share
 mod supervisor; // all nodes: start, scale, reload, restart, down
+mod regulate; // what is looked at a few times a second
 mod node; // a node's life
 mod handle; // what others see of a node
 mod status; // what is told of nodes
@@ -28,5 +29,5 @@ pub use explanation::Explanation;
 pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
 pub use start_error::StartError;
-pub use status::{NodeStatus, WorkerStatus};
+pub use status::{NodeStatus, WorkerReasons, WorkerStatus};
 pub use supervisor::{ChangeError, Down, Supervisor, check_import};

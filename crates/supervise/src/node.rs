@@ -496,6 +496,7 @@ impl Node {
             pid: place.occupant.pid(),
             id: place.occupant.id(),
             leaving: place.stay == Stay::Leaving,
+            link: place.occupant.first_link(),
         };
         view.workers = self.places.iter().map(worker).collect();
         view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);

@@ -1,5 +1,6 @@
 //! What is told of nodes: the items of `tierce ps --format json`.
 
+use link::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// A node's state.
@@ -82,6 +83,33 @@ pub struct WorkerStatus {
     pub threads: u32,
     /// Resident memory.
     pub rss: u64,
+    /// What it has decided, and why; only where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reasons: Option<WorkerReasons>,
+}
+
+/// What has been decided for a worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerReasons {
+    /// How many requests it may hold unstarted: 32 while they start at once, 1 when they do not.
+    pub window: u32,
+    /// How long a thread that is to run a request waits for the GIL, as a moving average.
+    pub gil_wait: f64,
+    /// `sys.getswitchinterval()`, as Tierce has set it.
+    pub switch_interval: f64,
+    /// Why it has as many threads as it has.
+    pub verdict: String,
+}
+
+/// A verdict in words.
+pub(crate) fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Enough => "one thread at a time is enough",
+        Verdict::Grows => "handlers wait, others run meanwhile",
+        Verdict::AtThreads => "as many threads as `threads` allows",
+        Verdict::NoMemory => "no more threads: memory is scarce",
+        Verdict::NoThread => "no more threads: the system gives none",
+    }
 }
 
 /// Threads and resident bytes of a process (proc_pid_stat(5)); nothing for one that has gone.

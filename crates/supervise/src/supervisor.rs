@@ -12,9 +12,10 @@ use std::{
 };
 
 use config::Config;
+use policy::Outlook;
 use tokio::{
     sync::{Semaphore, oneshot},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet, spawn_local},
 };
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
     explanation::Explanation,
     handle::NodeHandle,
     node::{self, Command, Plan},
+    regulate,
     start_error::StartError,
     status::NodeStatus,
 };
@@ -40,6 +42,15 @@ struct Inner {
     nodes: RefCell<Vec<NodeHandle>>,
     generation: Cell<u32>,
     busy: RefCell<Option<String>>,
+    regulator: RefCell<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(regulator) = &*self.regulator.borrow() {
+            regulator.abort();
+        }
+    }
 }
 
 /// A change was not made.
@@ -109,10 +120,13 @@ impl Supervisor {
             nodes: RefCell::default(),
             generation: Cell::new(1),
             busy: RefCell::default(),
+            regulator: RefCell::default(),
         };
         let supervisor = Self { inner: Rc::new(inner) };
         let started = supervisor.start_nodes(1..=nodes, 1).await?;
         supervisor.enlist(started);
+        let task = spawn_local(regulate::run(Rc::clone(&supervisor.inner.context)));
+        *supervisor.inner.regulator.borrow_mut() = Some(task);
         Ok(supervisor)
     }
 
@@ -198,9 +212,9 @@ impl Supervisor {
         u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX)
     }
 
-    /// Requests that wait for a slot.
-    pub fn queued(&self) -> usize {
-        self.inner.context.shared.queued()
+    /// What all workers have to do together.
+    pub fn outlook(&self) -> Outlook {
+        self.inner.context.shared.outlook()
     }
 
     /// What `ps` shows.

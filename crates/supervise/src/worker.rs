@@ -64,6 +64,14 @@ impl Occupant {
         }
     }
 
+    /// Where it tells of itself.
+    pub(crate) fn first_link(&self) -> Option<Arc<LinkEnd>> {
+        match self {
+            Self::Ready { links, .. } => links.first().map(Arc::clone),
+            _ => None,
+        }
+    }
+
     /// It gets no more requests, and those that it had are settled.
     pub(crate) fn forget_id(&mut self) -> Option<WorkerId> {
         match self {

@@ -4,8 +4,10 @@
 
 mod child; //        between fork and exec
 mod machine; //      cores, descriptors, scheduling
+mod memory; //       how much is left
 mod shared_words; // memory shared with another process
 
 pub use child::{ChildSetup, OwnHostName, User, can_isolate, find_user, prepare_child, prepare_daemon};
 pub use machine::{available_cores, raise_open_files, release_memory, use_batch_scheduling};
+pub use memory::FreeMemory;
 pub use shared_words::SharedWords;

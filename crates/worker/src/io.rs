@@ -19,14 +19,19 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
 };
+use sys::FreeMemory;
 
-use crate::{exchange::Exchange, request::Job, serve::Worker, warden::Interrupt, wire::Wire};
+use crate::{exchange::Exchange, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire};
 
 /// How much one read takes: a batch of requests, or a window of bodies.
 const ROOM: usize = 64 * 1024;
 
-/// How often the pool is looked after while it needs it.
-const TICK: Duration = Duration::from_millis(1);
+/// How often it is looked whether the GIL is stuck, while somebody waits for it.
+const GIL_TICK: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether there is memory for more threads, while there are many.
+const MEMORY_TICK: Duration = Duration::from_millis(250);
+const MANY_THREADS: u32 = 8;
 
 const STUCK: &str = "a thread has held the GIL for a second: C code that computes or waits without releasing it; until it \
                      does, no other request of this worker can go on\n";
@@ -90,9 +95,9 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
         }
     }
     let mut jobs = Vec::new();
-    let mut ticked = Instant::now();
+    let mut looked = Looked { at_pool: Instant::now(), at_memory: Instant::now() };
     loop {
-        wait(worker, poll, &mut sources, &mut jobs, &mut ticked);
+        wait(worker, poll, &mut sources, &mut jobs, &mut looked);
         if !jobs.is_empty() {
             let call = worker.pool.push(&mut jobs);
             worker.obey(call);
@@ -108,22 +113,14 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
 }
 
 /// Waits for events once and reads what has come.
-fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut Vec<Job>, ticked: &mut Instant) {
-    let tick = Timespec { tv_sec: 0, tv_nsec: i64::from(TICK.subsec_nanos()) };
-    let tick = (worker.pool.needs_tick() || worker.warden.gil.is_waiting()).then_some(&tick);
+fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut Vec<Job>, looked: &mut Looked) {
+    let tick = worker.pool.needs_tick().or_else(|| worker.warden.gil.is_waiting().then_some(GIL_TICK));
+    let timeout = tick.map(|tick| Timespec { tv_sec: 0, tv_nsec: i64::from(tick.subsec_nanos()) });
     let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
     // It fails only when a signal interrupts it.
-    let Ok((events, _)) = epoll::wait(poll, &mut events, tick) else { return };
-    if tick.is_some() && TICK <= ticked.elapsed() {
-        *ticked = Instant::now();
-        let call = worker.pool.tick();
-        // A handler that goes on for long must not keep back what others have answered, or what it has itself.
-        worker.flush();
-        worker.obey(call);
-        let turned = worker.pool.turned();
-        if worker.gil.is_stuck(*ticked, turned) | worker.warden.gil.is_stuck(*ticked, turned) {
-            say(STUCK);
-        }
+    let Ok((events, _)) = epoll::wait(poll, &mut events, timeout.as_ref()) else { return };
+    if tick.is_some_and(|tick| tick <= looked.at_pool.elapsed()) {
+        look(worker, looked);
     }
     for event in events {
         let Some(source) = usize::try_from(event.data.u64()).ok().and_then(|key| sources.get_mut(key)) else {
@@ -142,6 +139,34 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
             // A socket that is not watched cannot be removed twice: each link is lost once.
             let _ = epoll::delete(poll, &source.wire.socket);
         }
+    }
+}
+
+/// When what was last looked at.
+struct Looked {
+    at_pool: Instant,
+    at_memory: Instant,
+}
+
+fn look(worker: &Arc<Worker>, looked: &mut Looked) {
+    let now = Instant::now();
+    looked.at_pool = now;
+    let vitals = worker.pool.vitals();
+    if MANY_THREADS <= vitals.threads && MEMORY_TICK <= now.duration_since(looked.at_memory) {
+        looked.at_memory = now;
+        let is_scarce = FreeMemory::now().is_some_and(FreeMemory::is_scarce);
+        worker.pool.note_memory(if is_scarce { Memory::Scarce } else { Memory::Enough });
+    }
+    if let Some(wire) = worker.wires.first() {
+        wire.tell(vitals);
+    }
+    let call = worker.pool.tick();
+    // A handler that goes on for long must not keep back what others have answered, or what it has itself.
+    worker.flush();
+    worker.obey(call);
+    let turned = worker.pool.turned();
+    if worker.gil.is_stuck(now, turned) | worker.warden.gil.is_stuck(now, turned) {
+        say(STUCK);
     }
 }
 

@@ -11,6 +11,8 @@ mod serve; // a worker: from its descriptors to its end
 // Who does what, and when.
 mod pool; // who runs the next request: inbox, idle threads, candidate, when to flush
 
+mod watch; // whether a thread waits
+
 mod runner; // the threads that run the application
 
 mod pace; // how often running threads take turns

@@ -4,48 +4,71 @@
 //! threads run, but every waiter wakes once in each, which hundreds of threads cannot afford. Both were measured.
 //! Invariant: an interval that the application has chosen itself is left alone.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
-/// CPython's own, in seconds.
-const USUAL: f64 = 0.005;
-const SHORT: f64 = 0.001;
+/// CPython's own.
+const USUAL: Duration = Duration::from_millis(5);
+
+/// While few requests run.
+const SHORT: Duration = Duration::from_millis(1);
+
+/// While few requests run and threads have to wait for the GIL, because others keep it.
+const SHORTEST: Duration = Duration::from_micros(500);
 
 /// From so many running requests on the usual interval is kept, and until so few are left.
 const MANY: usize = 64;
 const FEW: usize = 32;
 
-/// What has been set.
-#[derive(Debug)]
+/// Waiting for the GIL so long means that it is kept; so short, that it is not.
+const KEPT: Duration = Duration::from_micros(400);
+const GIVEN: Duration = Duration::from_micros(100);
+
+/// What is set.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     ours: bool,
-    short: AtomicBool,
+    interval: Duration,
 }
 
 impl Pace {
-    /// Starts with the short interval.
+    /// Starts with a short interval, unless the application has chosen one.
     pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
-        let interval: f64 = py.import("sys")?.call_method0("getswitchinterval")?.extract()?;
-        let ours = (interval - USUAL).abs() < 1e-6;
-        if ours {
-            set(py, SHORT)?;
+        let seconds: f64 = py.import("sys")?.call_method0("getswitchinterval")?.extract()?;
+        let interval = Duration::try_from_secs_f64(seconds).unwrap_or(USUAL);
+        let ours = interval.abs_diff(USUAL) < Duration::from_micros(1);
+        if !ours {
+            return Ok(Self { ours, interval });
         }
-        Ok(Self { ours, short: AtomicBool::new(true) })
+        set(py, SHORT);
+        Ok(Self { ours, interval: SHORT })
     }
 
-    /// Follows the number of running requests.
-    pub(crate) fn follow(&self, py: Python<'_>, running: usize) {
-        let short = self.short.load(Relaxed);
-        let wanted = if short { running < MANY } else { running < FEW };
-        if self.ours && wanted != short {
-            self.short.store(wanted, Relaxed);
-            // It takes any positive number; if it ever fails, the old pace goes on.
-            let _ = set(py, if wanted { SHORT } else { USUAL });
+    /// The interval at present.
+    pub(crate) fn interval(self) -> Duration {
+        self.interval
+    }
+
+    /// Follows how many requests run and how long threads wait for the GIL; what is to be set, if that changes.
+    pub(crate) fn follow(&mut self, running: usize, gil_wait: Duration) -> Option<Duration> {
+        let many = if self.interval == USUAL { FEW <= running } else { MANY <= running };
+        let kept = if self.interval == SHORTEST { GIVEN <= gil_wait } else { KEPT <= gil_wait };
+        let wanted = match (many, kept) {
+            (true, _) => USUAL,
+            (false, true) => SHORTEST,
+            (false, false) => SHORT,
+        };
+        if !self.ours || wanted == self.interval {
+            return None;
         }
+        self.interval = wanted;
+        Some(wanted)
     }
 }
 
-fn set(py: Python<'_>, seconds: f64) -> PyResult<()> {
-    py.import("sys")?.call_method1("setswitchinterval", (seconds,)).map(drop)
+/// Sets it. CPython takes any positive number; if that ever fails, the old interval goes on.
+pub(crate) fn set(py: Python<'_>, interval: Duration) {
+    let set = || py.import("sys")?.call_method1("setswitchinterval", (interval.as_secs_f64(),));
+    let _: PyResult<_> = set();
 }

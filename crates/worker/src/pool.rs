@@ -19,9 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use link::State as Claim;
+use link::{State as Claim, Verdict, Vitals};
 
-use crate::request::Job;
+use crate::{pace::Pace, request::Job, watch::Watch};
 
 /// A request that has run for less than this is likely to end before a candidate could take over.
 const YOUNG: Duration = Duration::from_micros(200);
@@ -29,15 +29,22 @@ const YOUNG: Duration = Duration::from_micros(200);
 /// For so long after its last turn. Longer than [`YOUNG`], as the kernel may have let others run meanwhile.
 const TRUST: Duration = Duration::from_millis(2);
 
-/// A shorter wait for the GIL means that its holder gave it up; CPython takes it away after [`crate::pace`]'s interval.
-const GIVEN: Duration = Duration::from_micros(800);
+/// A thread for which another was preempted goes on with new requests for so long, before that one has its turn again.
+const QUANTUM: Duration = Duration::from_micros(1000);
 
 /// How long a finished answer may wait for others to leave with it.
 pub(crate) const BATCH: Duration = Duration::from_micros(500);
 
+/// How often the pool is looked after while requests run, and while some wait.
+const TICK: Duration = Duration::from_millis(1);
+const TICK_WAITING: Duration = Duration::from_micros(300);
+
 /// How long a thread stays idle before it ends, and how many stay for ever.
 const RETIRE: Duration = Duration::from_secs(30);
 const STAY: usize = 4;
+
+/// So many threads a worker may have however scarce memory is.
+const MODEST: usize = 8;
 
 /// Past so many waiting requests, those that the edge has taken back are dropped at once, not when their turn comes.
 const PURGE: usize = 4096;
@@ -56,10 +63,19 @@ struct State {
     threads: usize,
     candidate: Candidate,
     running: usize,
+    /// Who runs the request that started last, while nobody has had the GIL since.
+    youngest: Option<Arc<Seat>>,
     /// When a thread last took a turn.
     turned: Instant,
+    /// When the last candidate came.
+    came: Instant,
     /// Threads that could run and wait for the GIL, which was taken from them or from others for their sake.
     surplus: usize,
+    pace: Pace,
+    /// How long a candidate waits for the GIL, as a moving average.
+    gil_wait: Duration,
+    memory: Memory,
+    verdict: Verdict,
     /// How many requests have started.
     started: u64,
     /// Since when finished answers wait to leave.
@@ -68,6 +84,13 @@ struct State {
     expected: Duration,
     started_since_tick: bool,
     stage: Stage,
+}
+
+/// Whether there is memory for more threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Enough,
+    Scarce,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +111,7 @@ enum Stage {
 pub(crate) struct Seat {
     thread: Thread,
     called: AtomicBool,
+    watch: Watch,
 }
 
 /// Who has to be called to be the candidate; to be obeyed after the pool's lock is free.
@@ -119,8 +143,8 @@ pub(crate) struct Ticket {
 /// What a thread that holds the GIL does next.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// Send what must leave first, call the successor, run this.
-    Run { job: Job, ticket: Ticket, running: usize, leave: Leave, call: Call },
+    /// Send what must leave first, call the successor, set the switch interval, run this.
+    Run { job: Job, ticket: Ticket, interval: Option<Duration>, leave: Leave, call: Call },
     /// Send everything, then park; `drained` when that was the last request ever.
     Park { drained: bool },
     /// End the thread.
@@ -153,15 +177,21 @@ pub(crate) enum Waited {
 
 impl Pool {
     /// A pool of at most `limit` threads.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, pace: Pace) -> Self {
         let state = State {
             inbox: VecDeque::new(),
             idle: Vec::new(),
             threads: 0,
             candidate: Candidate::Nobody,
             running: 0,
+            youngest: None,
             turned: Instant::now(),
+            came: Instant::now(),
             surplus: 0,
+            pace,
+            gil_wait: Duration::ZERO,
+            memory: Memory::Enough,
+            verdict: Verdict::Enough,
             started: 0,
             unflushed: None,
             expected: Duration::ZERO,
@@ -190,11 +220,13 @@ impl Pool {
             if state.stage == Stage::Stopped {
                 return Turn::End;
             }
+            state.surplus = state.surplus.saturating_sub(1);
             state.unflushed = None;
             state.idle.push(Arc::clone(seat));
             return Turn::Park { drained: state.is_drained() };
         };
         state.running += 1;
+        state.youngest = Some(Arc::clone(seat));
         state.started_since_tick = true;
         state.started += 1;
         let ticket = Ticket { number: state.started, since: now };
@@ -206,10 +238,11 @@ impl Pool {
             Leave::Nothing
         };
         let call = if state.expected < YOUNG { Call::Nobody } else { state.call(self.limit) };
-        Turn::Run { job, ticket, running: state.running, leave, call }
+        let (running, gil_wait) = (state.running, state.gil_wait);
+        Turn::Run { job, ticket, interval: state.pace.follow(running, gil_wait), leave, call }
     }
 
-    /// I/O thread, every millisecond or so while [`Pool::needs_tick`]: what nobody else looks after.
+    /// I/O thread, when [`Pool::needs_tick`] says so: what nobody else looks after.
     pub(crate) fn tick(&self) -> Call {
         let mut state = self.state();
         state.started_since_tick = false;
@@ -222,10 +255,13 @@ impl Pool {
         self.state().turned
     }
 
-    /// Whether [`Pool::tick`] has something to look after.
-    pub(crate) fn needs_tick(&self) -> bool {
+    /// When [`Pool::tick`] has something to look after, if it has.
+    pub(crate) fn needs_tick(&self) -> Option<Duration> {
         let state = self.state();
-        state.started_since_tick || !state.inbox.is_empty()
+        match state.inbox.is_empty() {
+            false => Some(TICK_WAITING),
+            true => state.started_since_tick.then_some(TICK),
+        }
     }
 
     /// Parks the thread of `seat` until it is called.
@@ -256,6 +292,7 @@ impl Pool {
         let mut state = self.state();
         state.threads -= 1;
         state.candidate = Candidate::Nobody;
+        state.verdict = Verdict::NoThread;
     }
 
     /// A thread ends. It holds the GIL until it is gone, so that Python does not exit under it.
@@ -285,6 +322,19 @@ impl Pool {
         state.idle.drain(..).map(Call::Wake).collect()
     }
 
+    /// Whether there is memory for more threads.
+    pub(crate) fn note_memory(&self, memory: Memory) {
+        self.state().memory = memory;
+    }
+
+    /// What there is to tell of it.
+    pub(crate) fn vitals(&self) -> Vitals {
+        let state = self.state();
+        let threads = u32::try_from(state.threads).unwrap_or(u32::MAX);
+        let (gil_wait, switch_interval) = (state.gil_wait, state.pace.interval());
+        Vitals { gil_wait, switch_interval, threads, verdict: state.verdict }
+    }
+
     /// How many threads there are.
     pub(crate) fn threads(&self) -> usize {
         self.state().threads
@@ -305,21 +355,30 @@ impl State {
                 self.unflushed.get_or_insert(now);
                 // If others have started since, it has waited for them too, which says nothing of how long it takes.
                 if ticket.number == self.started {
+                    self.youngest = None;
                     self.expected = (self.expected * 7 + now.duration_since(ticket.since)) / 8;
+                }
+                // Another one has begun since and was interrupted for the end of this: it goes on first.
+                if self.youngest.is_some() && self.expected < YOUNG {
+                    return Gil::Leave;
                 }
                 // Somebody was made to wait in the middle of a request: that one goes on first.
                 self.surplus = self.surplus.min(self.running);
-                if 0 < self.surplus {
-                    self.surplus -= 1;
+                if 0 < self.surplus && QUANTUM <= now.duration_since(self.came) {
                     return Gil::Leave;
                 }
             }
             Came::Call(waited) => {
+                self.gil_wait = (self.gil_wait * 7 + *waited) / 8;
+                // CPython takes the GIL away after the interval: a shorter wait means that its holder gave it up.
+                let given = *waited < self.pace.interval() * 4 / 5;
                 self.candidate = Candidate::Nobody;
-                if 0 < self.running && *waited < GIVEN {
+                self.came = now;
+                self.youngest = None;
+                if 0 < self.running && given {
                     // Whoever is still running has given the GIL up: it is no quick one.
                     self.expected = self.expected.max(YOUNG);
-                } else if GIVEN <= *waited {
+                } else if !given {
                     self.surplus += 1;
                 }
             }
@@ -341,7 +400,9 @@ impl State {
 
     /// Whether the thread that runs is about to come back.
     fn trusts(&self, now: Instant) -> bool {
-        self.expected < YOUNG && 0 < self.running && now.saturating_duration_since(self.turned) < TRUST
+        let age = now.saturating_duration_since(self.turned);
+        let runs = |youngest: &Arc<Seat>| age < YOUNG || !youngest.is_blocked();
+        self.expected < YOUNG && age < TRUST && self.youngest.as_ref().is_some_and(runs)
     }
 
     fn call(&mut self, limit: usize) -> Call {
@@ -354,14 +415,19 @@ impl State {
     fn call_anyone(&mut self, limit: usize) -> Call {
         if let Some(seat) = self.idle.pop() {
             self.candidate = Candidate::OnItsWay;
-            Call::Wake(seat)
-        } else if self.threads < limit {
-            self.candidate = Candidate::OnItsWay;
-            self.threads += 1;
-            Call::Spawn
-        } else {
-            Call::Nobody
+            return Call::Wake(seat);
         }
+        self.verdict = match self.memory {
+            _ if limit <= self.threads => Verdict::AtThreads,
+            Memory::Scarce if MODEST <= self.threads => Verdict::NoMemory,
+            _ => Verdict::Grows,
+        };
+        if self.verdict != Verdict::Grows {
+            return Call::Nobody;
+        }
+        self.candidate = Candidate::OnItsWay;
+        self.threads += 1;
+        Call::Spawn
     }
 
     fn is_drained(&self) -> bool {
@@ -372,7 +438,12 @@ impl State {
 impl Seat {
     /// A seat for the thread that calls this.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { thread: std::thread::current(), called: AtomicBool::new(false) })
+        Arc::new(Self { thread: std::thread::current(), called: AtomicBool::new(false), watch: Watch::this_thread() })
+    }
+
+    /// Whether its thread waits for anything: the GIL, a lock, a timer, a peer.
+    fn is_blocked(&self) -> bool {
+        self.watch.is_blocked()
     }
 
     /// Calls its thread.

@@ -12,6 +12,7 @@ use std::{
 use pyo3::prelude::*;
 
 use crate::{
+    pace,
     pool::{Came, Leave, Seat, Turn, Waited},
     request,
     serve::Worker,
@@ -38,12 +39,14 @@ fn run(worker: &Arc<Worker>) {
         let mut came = Came::Call(Duration::ZERO);
         loop {
             match worker.pool.take(&came, &seat, Instant::now()) {
-                Turn::Run { job, ticket, running, leave, call } => {
+                Turn::Run { job, ticket, interval, leave, call } => {
                     worker.obey(call);
                     if leave == Leave::All {
                         worker.flush();
                     }
-                    worker.pace.follow(py, running);
+                    if let Some(interval) = interval {
+                        pace::set(py, interval);
+                    }
                     request::run(py, worker, job, ticket, &mut desk);
                     came = Came::Run(ticket);
                 }

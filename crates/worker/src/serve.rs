@@ -35,7 +35,6 @@ pub(crate) struct Worker {
     pub(crate) wires: Vec<Arc<Wire>>,
     pub(crate) pool: Pool,
     pub(crate) bell: Bell,
-    pub(crate) pace: Pace,
     pub(crate) environs: Environs,
     pub(crate) app: Py<PyAny>,
     pub(crate) closing: Closing,
@@ -75,9 +74,8 @@ pub(crate) fn serve(
     let empty = Py::new(py, Input::empty())?;
     let worker = Arc::new(Worker {
         wires,
-        pool: Pool::new(threads),
+        pool: Pool::new(threads, Pace::new(py)?),
         bell,
-        pace: Pace::new(py)?,
         environs,
         app,
         closing: Closing::default(),

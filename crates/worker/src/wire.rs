@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use link::{ExchangeId, HEADER_LEN, Kind, Ledger, flags, write_frame};
+use link::{ExchangeId, HEADER_LEN, Kind, Ledger, Vitals, flags, write_frame};
 use rustix::{
     event::epoll,
     io::Errno,
@@ -65,6 +65,11 @@ impl Wire {
     /// The ledger shared with the edge.
     pub(crate) fn ledger(&self) -> Ledger<'_> {
         Ledger(&self.words)
+    }
+
+    /// Tells what `ps -v` shows.
+    pub(crate) fn tell(&self, vitals: Vitals) {
+        vitals.write(&self.words);
     }
 
     /// Appends a frame that `write` writes.

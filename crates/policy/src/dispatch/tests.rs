@@ -64,7 +64,10 @@ fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     dispatch.start(ids[0], Window::SHORT);
     assert_eq!(dispatch.next_grant(), Some((2, ids[0], second)));
     assert!(!dispatch.leave(second));
-    assert_eq!(dispatch.load(ids[0]), Load { in_flight: 2, unstarted: 1, expired: 0, slots: 1, requests: 0 });
+    assert_eq!(
+        dispatch.load(ids[0]),
+        Load { in_flight: 2, unstarted: 1, expired: 0, window: 1, slots: 1, requests: 0 }
+    );
     // All threads are taken, and one request waits there already.
     dispatch.start(ids[0], Window::SHORT);
     let Admission::Wait(third) = dispatch.admit(|| 3) else { panic!() };

@@ -73,7 +73,7 @@ async fn nobody_waits_for_what_is_past_its_time() {
     drained.await;
     assert_eq!((shared.load(worker).in_flight, shared.load(worker).expired), (1, 1));
     drop(lease);
-    assert_eq!(shared.load(worker), Load { requests: 1, slots: 1, ..Load::default() });
+    assert_eq!(shared.load(worker), Load { requests: 1, slots: 1, window: 2, ..Load::default() });
 }
 
 /// Whether the future is still pending after it was polled once.

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use link::{ExchangeId, LEDGER_WORDS};
+use link::{ExchangeId, LEDGER_PLACES};
 use policy::Lease;
 
 use crate::mailbox::Mailbox;
@@ -34,7 +34,7 @@ impl Places {
             place.generation = place.generation.wrapping_add(1);
             return Some(ExchangeId::new(index, place.generation));
         }
-        if LEDGER_WORDS <= self.places.len() {
+        if LEDGER_PLACES <= self.places.len() {
             return None;
         }
         let index = u16::try_from(self.places.len()).expect("a ledger is shorter than 2^16");
