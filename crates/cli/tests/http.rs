@@ -24,6 +24,12 @@ def app(environ, start_response):
                 time.sleep(0.02)
         start_response("200 OK", [])
         return blocks()
+    if path == "/read-late":
+        def blocks():
+            yield b"[first]"
+            yield environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return blocks()
     if path == "/ignore":
         start_response("403 Forbidden", [("Content-Length", "2")])
         return [b"no"]
@@ -140,6 +146,14 @@ fn a_client_that_expects_100_is_told_when_the_application_reads() {
     client.send(head("/ignore")).unwrap();
     let response = client.response().unwrap();
     assert_eq!((response.status, response.field("connection")), (403, Some("close")));
+    // Once the final head has left, nothing but the response may follow (RFC 9110 §15.2).
+    let mut client = running.client();
+    client.send(head("/read-late")).unwrap();
+    assert_eq!(client.head().unwrap().status, 200);
+    assert_eq!(client.chunk().unwrap(), b"[first]");
+    client.send("hello").unwrap();
+    assert_eq!(client.chunk().unwrap(), b"hello");
+    assert_eq!((client.chunk().unwrap(), client.rest().unwrap()), (vec![], vec![]));
 }
 
 #[test]

@@ -44,6 +44,15 @@ enum WaitsFor {
     Application,
 }
 
+/// How far the response is while the request's body is still being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Its head is awaited; the application has so long.
+    Awaited(Duration),
+    /// Its head has been written: nothing of ours may stand behind it, and the application takes its time.
+    Begun,
+}
+
 /// The body of one request.
 #[derive(Debug)]
 pub(crate) struct Upload {
@@ -169,26 +178,26 @@ impl Upload {
     }
 
     /// Moves what can be moved from the client to the worker; to be called whenever something may have changed. Sets the
-    /// connection's deadline: the client's patience while it has to send, `time` while the application has to read.
+    /// connection's deadline: the client's patience while it has to send, the application's time while that has to read.
     pub(crate) fn pump(
         &mut self,
         connection: &mut Connection,
         attempt: &Attempt,
-        time: Option<Duration>,
+        answer: Answer,
         context: &mut Context<'_>,
     ) -> Result<(), Cause> {
         while self.state == State::Streaming {
-            if !attempt.has_started() || !self.is_wanted(connection, attempt) {
-                self.wait_for_application(connection, time);
+            if !attempt.has_started() || !self.is_wanted(connection, attempt, answer) {
+                self.wait_for_application(connection, answer);
                 return Ok(());
             }
             if self.decode(connection, attempt)? {
                 self.state = State::Sent;
-                self.wait_for_application(connection, time);
+                self.wait_for_application(connection, answer);
                 return Ok(());
             }
             if self.credit == 0 {
-                self.wait_for_application(connection, time);
+                self.wait_for_application(connection, answer);
                 return Ok(());
             }
             if self.waits_for != Some(WaitsFor::Client) {
@@ -212,11 +221,13 @@ impl Upload {
     }
 
     /// Whether body bytes may be read from the client: with `Expect: 100-continue` only once the application has asked,
-    /// which the client is then told; a client that did not wait is not told (RFC 9110 §10.1.1).
-    fn is_wanted(&mut self, connection: &mut Connection, attempt: &Attempt) -> bool {
+    /// which the client is then told; a client that did not wait is not told (RFC 9110 §10.1.1), nor one that has the head
+    /// of its response, as no interim response may follow that (§15.2).
+    fn is_wanted(&mut self, connection: &mut Connection, attempt: &Attempt, answer: Answer) -> bool {
         let (wanted, read) = attempt.mailbox.look(|mail| (mail.body_wanted, std::mem::take(&mut mail.body_read)));
         self.credit = self.credit.saturating_add(read).min(BODY_WINDOW);
-        if self.expects_continue && wanted && connection.input.len() <= self.head {
+        let waits = self.expects_continue && connection.input.len() <= self.head;
+        if wanted && waits && answer != Answer::Begun {
             connection.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         if wanted {
@@ -274,12 +285,12 @@ impl Upload {
         self.patience = (self.patience.saturating_sub(self.asked.elapsed()) + earned).min(PATIENCE);
     }
 
-    fn wait_for_application(&mut self, connection: &Connection, time: Option<Duration>) {
+    fn wait_for_application(&mut self, connection: &Connection, answer: Answer) {
         if self.waits_for != Some(WaitsFor::Application) {
             self.waits_for = Some(WaitsFor::Application);
-            match time {
-                Some(time) => connection.deadline.set(Instant::now(), time, Waits::Busy),
-                None => connection.deadline.clear(),
+            match answer {
+                Answer::Awaited(time) => connection.deadline.set(Instant::now(), time, Waits::Busy),
+                Answer::Begun => connection.deadline.clear(),
             }
         }
     }

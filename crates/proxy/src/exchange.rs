@@ -19,7 +19,7 @@ use policy::{Lease, Ticket, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
 
 use crate::{
-    body::Upload,
+    body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     deadline::Waits,
     links::{Link, Links},
@@ -252,7 +252,7 @@ fn poll_head(
             context.waker().wake_by_ref();
         }
     }
-    if let Err(cause) = upload.pump(connection, attempt, Some(request.time), context) {
+    if let Err(cause) = upload.pump(connection, attempt, Answer::Awaited(request.time), context) {
         return Poll::Ready(Err(Failure::Ended(cause)));
     }
     if !connection.out.is_empty()

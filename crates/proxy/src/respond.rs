@@ -16,7 +16,7 @@ use link::{Abort, Kind, RESPONSE_WINDOW, flags};
 use units::{Cause, Ending, Phase};
 
 use crate::{
-    body::Upload,
+    body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     exchange::Attempt,
     mailbox::{Head, Turned},
@@ -110,7 +110,7 @@ impl Download {
         loop {
             if !self.complete {
                 // The application may go on reading while it answers.
-                if let Err(cause) = upload.pump(connection, attempt, None, context) {
+                if let Err(cause) = upload.pump(connection, attempt, Answer::Begun, context) {
                     return Poll::Ready(Err(cause));
                 }
                 if connection.out.len() < OUT_MAX {
