@@ -16,13 +16,12 @@ use units::{Cause, Ending, Phase};
 
 use crate::{
     connection::{Connection, Filled},
-    deadline::Waits,
+    deadline::{Deadline, Waits},
+    edge::Settings,
     exchange::Attempt,
 };
 
-/// How long a client may keep us waiting for body bytes; each KiB that it sends earns it one second more, so that an
-/// honest slow upload passes and a trickle does not.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Each KiB that a client sends earns it so much more patience, so that an honest slow upload passes and a trickle does not.
 const EARNED_PER_KIB: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +62,22 @@ pub(crate) struct Upload {
     limit: u64,
     received: u64,
     credit: u32,
+    /// The most patience that a client can have, and what this one has left.
+    most_patience: Duration,
     patience: Duration,
     waits_for: Option<WaitsFor>,
+    /// Since when the client is waited for.
     asked: Instant,
+    /// When the patience ends. Not the connection's deadline: a response that has begun may wait for the client too.
+    stall: Option<Deadline>,
     expects_continue: bool,
     sent_any: bool,
 }
 
 impl Upload {
-    /// The body behind a head of `length` bytes; at most `limit` bytes long.
-    pub(crate) fn new(head: &RequestHead, length: usize, limit: u64, now: Instant) -> Result<Self, Cause> {
+    /// The body behind a head of `length` bytes; at most as long as `settings` say.
+    pub(crate) fn new(head: &RequestHead, length: usize, settings: &Settings, now: Instant) -> Result<Self, Cause> {
+        let limit = settings.body;
         let state = match head.framing {
             Framing::None | Framing::Length(0) => State::Whole,
             Framing::Length(declared) if limit < declared => return Err(Cause::BodyTooLarge),
@@ -89,9 +94,11 @@ impl Upload {
             limit,
             received: 0,
             credit: BODY_WINDOW,
-            patience: PATIENCE,
+            most_patience: settings.patience,
+            patience: settings.patience,
             waits_for: None,
             asked: now,
+            stall: None,
             expects_continue: head.expects_continue,
             sent_any: false,
         })
@@ -102,7 +109,8 @@ impl Upload {
         let (State::Gathering, Framing::Length(length)) = (self.state, self.framing) else { return Ok(()) };
         let end = self.head + usize::try_from(length).expect("at most the body window");
         while connection.input.len() < end {
-            self.ask_client(connection);
+            self.ask_client();
+            connection.deadline.set(self.asked, self.patience, Waits::Busy);
             let had = connection.input.len();
             match connection.fill().await {
                 Filled::More => self.earn(connection.input.len() - had),
@@ -163,22 +171,14 @@ impl Upload {
         self.inline().end
     }
 
-    /// Who is to be blamed when the deadline passes before the response's head is here.
-    pub(crate) fn late(&self) -> Cause {
-        match self.waits_for {
-            Some(WaitsFor::Client) if !self.is_complete() => Cause::ClientTimedOut,
-            _ => Cause::HttpResponseTimeout,
-        }
-    }
-
     /// A worker is about to get the request.
     pub(crate) fn begin_attempt(&mut self) {
         self.credit = BODY_WINDOW;
-        self.waits_for = None;
+        self.stop_waiting();
     }
 
-    /// Moves what can be moved from the client to the worker; to be called whenever something may have changed. Sets the
-    /// connection's deadline: the client's patience while it has to send, the application's time while that has to read.
+    /// Moves what can be moved from the client to the worker; to be called whenever something may have changed. While
+    /// the application waits for more, the client's patience runs, and otherwise the application's time.
     pub(crate) fn pump(
         &mut self,
         connection: &mut Connection,
@@ -200,24 +200,29 @@ impl Upload {
                 self.wait_for_application(connection, answer);
                 return Ok(());
             }
-            if self.waits_for != Some(WaitsFor::Client) {
-                self.ask_client(connection);
-            }
             let had = connection.input.len();
             connection.make_room();
             match connection.poll_read(context) {
-                Poll::Ready(Filled::More) => {
-                    self.earn(connection.input.len() - had);
-                    self.ask_client(connection);
-                }
+                Poll::Ready(Filled::More) => self.earn(connection.input.len() - had),
                 Poll::Ready(_) => {
                     attempt.send(Kind::BodyAborted, 0, &[]);
                     return Err(Cause::ClientClosed);
                 }
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    if !self.application_waits(attempt) {
+                        self.wait_for_application(connection, answer);
+                        return Ok(());
+                    }
+                    return self.wait_for_client(connection, answer, context);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the application has asked for the body and has read all that was sent to it.
+    fn application_waits(&self, attempt: &Attempt) -> bool {
+        self.credit == BODY_WINDOW && attempt.mailbox.look(|mail| mail.body_wanted)
     }
 
     /// Whether body bytes may be read from the client: with `Expect: 100-continue` only once the application has asked,
@@ -274,23 +279,53 @@ impl Upload {
         Ok(done)
     }
 
-    fn ask_client(&mut self, connection: &Connection) {
-        self.waits_for = Some(WaitsFor::Client);
-        self.asked = Instant::now();
-        connection.deadline.set(self.asked, self.patience, Waits::Busy);
-    }
-
-    fn earn(&mut self, bytes: usize) {
-        let earned = EARNED_PER_KIB.mul_f64(bytes as f64 / 1024.0);
-        self.patience = (self.patience.saturating_sub(self.asked.elapsed()) + earned).min(PATIENCE);
+    fn wait_for_client(
+        &mut self,
+        connection: &Connection,
+        answer: Answer,
+        context: &Context<'_>,
+    ) -> Result<(), Cause> {
+        let asks = self.waits_for != Some(WaitsFor::Client);
+        if asks {
+            self.ask_client();
+            if answer != Answer::Begun {
+                connection.deadline.clear();
+            }
+        }
+        let stall = self.stall.get_or_insert_with(|| connection.thread.deadlines.register());
+        if asks {
+            stall.set(self.asked, self.patience, Waits::Busy);
+        }
+        if stall.poll(context) { Err(Cause::ClientTimedOut) } else { Ok(()) }
     }
 
     fn wait_for_application(&mut self, connection: &Connection, answer: Answer) {
         if self.waits_for != Some(WaitsFor::Application) {
+            self.stop_waiting();
             self.waits_for = Some(WaitsFor::Application);
-            match answer {
-                Answer::Awaited(time) => connection.deadline.set(Instant::now(), time, Waits::Busy),
-                Answer::Begun => connection.deadline.clear(),
+            if let Answer::Awaited(time) = answer {
+                connection.deadline.set(Instant::now(), time, Waits::Busy);
+            }
+        }
+    }
+
+    fn ask_client(&mut self) {
+        self.waits_for = Some(WaitsFor::Client);
+        self.asked = Instant::now();
+    }
+
+    /// The client has sent so many bytes.
+    fn earn(&mut self, bytes: usize) {
+        self.stop_waiting();
+        let earned = EARNED_PER_KIB.mul_f64(bytes as f64 / 1024.0);
+        self.patience = (self.patience + earned).min(self.most_patience);
+    }
+
+    fn stop_waiting(&mut self) {
+        if self.waits_for.take() == Some(WaitsFor::Client) {
+            self.patience = self.patience.saturating_sub(self.asked.elapsed());
+            if let Some(stall) = &self.stall {
+                stall.clear();
             }
         }
     }

@@ -13,6 +13,9 @@ use tokio::{
 
 use crate::{NodeTable, listener::Bound, thread};
 
+/// Long enough for any network that is not broken; a slot or a handler may be waiting.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What the edge has to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -20,6 +23,8 @@ pub struct Settings {
     pub head: http::Limits,
     /// The longest body, in bytes.
     pub body: u64,
+    /// How long a client may keep us waiting for the bytes of its body.
+    pub patience: Duration,
     /// From the handing over of a request to the head of its response.
     pub time: Duration,
     /// The longest wait for a slot.
@@ -54,6 +59,7 @@ impl Settings {
         Self {
             head: http::Limits::default(),
             body: config.limits.body.count(),
+            patience: BODY_PATIENCE,
             time: config.limits.time,
             queue: config.limits.queue,
             on_disconnect: config.limits.on_disconnect,

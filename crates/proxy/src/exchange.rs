@@ -267,7 +267,7 @@ fn poll_head(
         return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
     }
     if connection.deadline.poll(context) {
-        return Poll::Ready(Err(Failure::Ended(upload.late())));
+        return Poll::Ready(Err(Failure::Ended(Cause::HttpResponseTimeout)));
     }
     Poll::Pending
 }

@@ -25,3 +25,6 @@ pub use listener::{Address, BindError, Bound, bind};
 
 /// How workers are reached from here.
 pub type NodeTable = policy::Nodes<std::sync::Arc<link::LinkEnd>>;
+
+#[cfg(test)]
+mod tests;

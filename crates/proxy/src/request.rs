@@ -46,7 +46,7 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let mut story = Story::begin(Instant::now());
     let settings = connection.thread.settings();
     let request = Request { head, id: connection.thread.make_id(), time: settings.time };
-    let (ended, after, end) = match Upload::new(head, length, settings.body, story.began) {
+    let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;
             let ended = match ended {

@@ -1,0 +1,126 @@
+//! An edge of one thread and its only worker, which does what a test says.
+//!
+//! Invariant: every wait for a frame has a deadline, so that a test that goes wrong fails.
+
+use std::{
+    io::{Read, Write},
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use config::{Expose, Listen, OnDisconnect};
+use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, write_frame, write_response};
+use policy::{NodeLabel, Shared, WorkerEntry};
+use sys::SharedWords;
+use telemetry::{LineFormat, LogSink, Output};
+use tempfile::TempDir;
+use testkit::Client;
+use tokio::sync::watch;
+
+use crate::{Address, Edge, NodeTable, Settings};
+
+/// Nothing in a test takes longer on a machine that has other things to do.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The edge and the worker's end of the link.
+pub(super) struct Scripted {
+    port: u16,
+    end: Arc<LinkEnd>,
+    socket: UnixStream,
+    inbound: Inbound,
+    _edge: Edge,
+    _table: watch::Sender<Arc<NodeTable>>,
+    _log: TempDir,
+}
+
+impl Scripted {
+    /// Generous limits, but for what `change` makes of them.
+    pub(super) fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        let (socket, ours) = UnixStream::pair().unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        let end = Arc::new(LinkEnd::new(OwnedFd::from(ours), SharedWords::create(LEDGER_WORDS).unwrap().0));
+        let shared = Shared::new(100, 1);
+        let id = shared.change(Instant::now(), |dispatch| {
+            let node = dispatch.add_node();
+            dispatch.add_worker(node, 100)
+        });
+        let node = Arc::new(NodeLabel { name: "web.1".to_owned(), generation: 1 });
+        let entry = WorkerEntry { id, pid: 1, node, draining: false, links: vec![Arc::clone(&end)] };
+        let (table, nodes) = watch::channel(Arc::new(NodeTable { workers: vec![entry] }));
+        let log = tempfile::tempdir().unwrap();
+        let sink = LogSink::start(log.path().to_owned(), Output::FileOnly, LineFormat::Json).unwrap();
+        let bound = crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0 }], 1).unwrap();
+        let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
+        let mut settings = Settings {
+            head: http::Limits::default(),
+            body: 1 << 20,
+            patience: DEADLINE,
+            time: DEADLINE,
+            queue: DEADLINE,
+            on_disconnect: OnDisconnect::Finish,
+            expose: Expose::Hidden,
+            access_log: None,
+        };
+        change(&mut settings);
+        let edge = crate::serve(bound, settings, &shared, &nodes, &sink, 1000).unwrap();
+        Self { port, end, socket, inbound: Inbound::default(), _edge: edge, _table: table, _log: log }
+    }
+
+    /// A new connection to the edge.
+    pub(super) fn client(&self) -> Client {
+        Client::connect(self.port).unwrap()
+    }
+
+    /// The next frame.
+    fn next(&mut self) -> (Kind, ExchangeId, Vec<u8>) {
+        loop {
+            if let Some(frame) = self.inbound.next_frame().unwrap() {
+                return (frame.kind, frame.id, frame.payload.to_vec());
+            }
+            let mut piece = [0; 4096];
+            let count = self.socket.read(&mut piece).expect("the edge sends what the test waits for");
+            assert_ne!(count, 0, "the edge has closed the link");
+            self.inbound.spare(count).extend_from_slice(&piece[..count]);
+        }
+    }
+
+    /// Waits for a request, which is not started.
+    pub(super) fn request(&mut self) -> ExchangeId {
+        loop {
+            if let (Kind::Request, id, _) = self.next() {
+                return id;
+            }
+        }
+    }
+
+    /// Waits for a frame of an exchange.
+    pub(super) fn next_of(&mut self, wanted: ExchangeId, kind: Kind) -> Vec<u8> {
+        loop {
+            match self.next() {
+                (found, id, payload) if (found, id) == (kind, wanted) => return payload,
+                _ => {}
+            }
+        }
+    }
+
+    /// Claims a request, as a worker does when it calls the application.
+    pub(super) fn start(&self, id: ExchangeId) {
+        assert!(self.end.ledger().start(id), "the edge has taken it back");
+    }
+
+    /// Sends a frame.
+    pub(super) fn send(&mut self, kind: Kind, id: ExchangeId, payload: &[u8]) {
+        let mut out = Vec::new();
+        write_frame(&mut out, kind, 0, 0, id, payload);
+        self.socket.write_all(&out).unwrap();
+    }
+
+    /// Sends the head of a response and the first bytes of its body, which goes on.
+    pub(super) fn respond(&mut self, id: ExchangeId, body: &[u8]) {
+        let mut out = Vec::new();
+        let head = ResponseHead { content_length: None, reason: b"", fields: b"", body };
+        write_response(&mut out, id, 200, 0, &head);
+        self.socket.write_all(&out).unwrap();
+    }
+}
