@@ -191,9 +191,11 @@ fn write_app_head(
 ) -> ResponseFraming {
     let now = Instant::now();
     let head = attempt.mailbox.look(|mail| mail.head.take()).expect("`forward` is called when the head is here");
+    // What has no body by its nature says nothing of the length that the answer to GET would have (RFC 9110 §8.6).
+    let tells = !request.head.is_head && head.status != 304;
     let declared = head.content_length.or_else(|| {
         // A response that is complete already needs no chunks.
-        attempt.mailbox.look(|mail| mail.last.then_some(mail.body.len() as u64))
+        attempt.mailbox.look(|mail| (tells && mail.last).then_some(mail.body.len() as u64))
     });
     let (framing, length) = http::response_framing(head.status, request.head.is_head, request.head.version, declared);
     story.answered(head.status);
