@@ -30,6 +30,9 @@ def app(environ, start_response):
             yield environ["wsgi.input"].read()
         start_response("200 OK", [])
         return blocks()
+    if path == "/processes":
+        start_response("200 OK", [])
+        return [repr(environ["wsgi.multiprocess"]).encode()]
     if path == "/two":
         start_response("200 OK", [])
         return [b"two ", b"blocks"]
@@ -199,6 +202,13 @@ fn a_client_cannot_speak_for_the_edge() {
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
+}
+
+#[test]
+fn an_application_of_one_worker_is_told_that_there_may_be_more() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    assert_eq!(running.client().get("/processes").unwrap().text(), "True");
 }
 
 #[test]

@@ -73,7 +73,6 @@ struct Boot<'a> {
     threads: u32,
     node: &'a str,
     listeners: &'a [ListenerName],
-    multiprocess: bool,
     crowded: bool,
 }
 
@@ -134,7 +133,6 @@ impl Zygote {
             threads: config.threads,
             node,
             listeners: &context.listeners,
-            multiprocess: 1 < config.workers || 1 < config.nodes,
             crowded: is_crowded(config, node),
         };
         let mut command = std::process::Command::new(interpreter);

@@ -260,7 +260,8 @@ def template(listener, settings, native):
         "wsgi.url_scheme": listener["scheme"],
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": settings.get("threads", 256) != 1,
-        "wsgi.multiprocess": settings.get("multiprocess", True),
+        # Whatever is configured: `scale` adds processes, and in a reload two generations overlap.
+        "wsgi.multiprocess": True,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
         "wsgi.file_wrapper": native["FileWrapper"],
