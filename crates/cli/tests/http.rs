@@ -205,6 +205,20 @@ fn a_client_cannot_speak_for_the_edge() {
 }
 
 #[test]
+fn what_is_asked_of_the_server_is_not_asked_of_the_application() {
+    let project = project();
+    let running = project.up(&["--access-log", "json"]);
+    let mut client = running.client();
+    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let server = client.response().unwrap();
+    assert_eq!((server.status, server.field("content-length"), server.text().as_str()), (200, Some("0"), ""));
+    assert!(server.field("allow").is_some_and(|methods| methods.contains("PATCH")), "{server:?}");
+    let application = client.response().unwrap();
+    assert_eq!((application.text().as_str(), application.field("allow")), ("ok", None));
+    wait_for("its line in the log", || running.out().contains(server.field("x-request-id").unwrap()));
+}
+
+#[test]
 fn an_application_of_one_worker_is_told_that_there_may_be_more() {
     let project = project();
     let running = project.up(&["--access-log", "off"]);

@@ -77,6 +77,10 @@ async fn answer(
     story: &mut Story,
 ) -> Result<Ending, Ending> {
     upload.gather(connection).await?;
+    if request.head.is_asterisk {
+        connection.closing |= !upload.is_complete();
+        return Ok(respond::tell_options(connection, request, story).await);
+    }
     let turn = connection.thread.shared.admit(Instant::now());
     let limit = connection.thread.settings().queue;
     let lease = queue::wait(connection, turn, limit, upload.end()).await?;

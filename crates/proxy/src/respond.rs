@@ -30,6 +30,9 @@ const CREDIT_STEP: u32 = RESPONSE_WINDOW / 4;
 /// No more is taken from the worker while so much waits for the client.
 const OUT_MAX: usize = 64 * 1024;
 
+/// The methods that are served; what an application makes of them is its business.
+const ALLOW: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 /// What an aborted response is called.
 pub(crate) fn cause_of(abort: Abort) -> Cause {
     match abort {
@@ -285,7 +288,7 @@ pub(crate) async fn refuse(
         http::write_field(&mut out, b"Retry-After", b"1");
     }
     if status == 405 {
-        http::write_field(&mut out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        http::write_field(&mut out, b"Allow", ALLOW);
     }
     let framed = Framed {
         framing: ResponseFraming::Length(0),
@@ -300,11 +303,28 @@ pub(crate) async fn refuse(
     }
     connection.out = out;
     story.answered(status);
+    flush(connection, ending).await
+}
+
+async fn flush(connection: &mut Connection, ending: Ending) -> Ending {
     match connection.flush().await {
         Sent::All => ending,
         Sent::Broken => Ending::new(Cause::ClientClosed, ending.phase),
         Sent::TimedOut => Ending::new(Cause::ClientTimedOut, Phase::SendBody),
     }
+}
+
+/// Answers `OPTIONS *`, which asks what the server as a whole can do and is about no resource (RFC 9110 §9.3.7).
+pub(crate) async fn tell_options(connection: &mut Connection, request: &Request<'_>, story: &mut Story) -> Ending {
+    connection.closing |= !may_keep(connection, request);
+    let mut out = std::mem::take(&mut connection.out);
+    http::write_status_line(&mut out, 200, b"");
+    http::write_field(&mut out, b"Allow", ALLOW);
+    let framed = Framed { framing: ResponseFraming::Length(0), length: Some(0), date: false, now: Instant::now() };
+    finish_head(connection, &mut out, Some(request), story, &framed);
+    connection.out = out;
+    story.answered(200);
+    flush(connection, Ending::SERVED).await
 }
 
 /// One sentence for the person who sees the answer.
