@@ -33,6 +33,9 @@ def app(environ, start_response):
     if path == "/processes":
         start_response("200 OK", [])
         return [repr(environ["wsgi.multiprocess"]).encode()]
+    if path == "/ids":
+        start_response("200 OK", [("x-request-id", "mine"), ("X-Served-By", "mine"), ("X-Other", "mine")])
+        return [b"ok"]
     if path == "/two":
         start_response("200 OK", [])
         return [b"two ", b"blocks"]
@@ -202,6 +205,22 @@ fn a_client_cannot_speak_for_the_edge() {
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
+}
+
+#[test]
+fn an_application_cannot_hide_where_it_is_found() {
+    let project = project();
+    let running = project.up(&["--access-log", "json"]);
+    let response = running.client().get("/ids").unwrap();
+    let values = |name| response.fields.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str());
+    assert_eq!(values("x-served-by").collect::<Vec<_>>(), ["mine"], "nothing of ours is there unless it is exposed");
+    assert_eq!((values("x-request-id").count(), response.field("x-other")), (1, Some("mine")));
+    wait_for("its line in the log", || running.out().contains(response.field("x-request-id").unwrap()));
+    drop(running);
+    let exposed = Project::new(TIERCE, APP, "workers = 1\nexpose = true");
+    let response = exposed.up(&["--access-log", "off"]).client().get("/ids").unwrap();
+    let served: Vec<_> = response.fields.iter().filter(|(name, _)| name == "x-served-by").collect();
+    assert!(matches!(&served[..], [(_, node)] if node.starts_with("web.1/")), "{served:?}");
 }
 
 #[test]

@@ -19,5 +19,5 @@ pub use head::{Field, FieldKind, Framing, Limits, Refusal, RequestHead, Span, Ve
 pub use parse::{HeadScan, parse_request};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
-    write_field, write_status_line,
+    write_field, write_fields_without, write_status_line,
 };

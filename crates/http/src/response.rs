@@ -55,6 +55,23 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     }
 }
 
+/// Appends ready field lines without those that have one of `names`.
+pub fn write_fields_without(out: &mut Vec<u8>, lines: &[u8], names: &[&[u8]]) {
+    let has = |line: &[u8], name: &[u8]| {
+        line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
+    };
+    let (mut written, mut at) = (0, 0);
+    while at < lines.len() {
+        let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |found| at + found + 1);
+        if names.iter().any(|name| has(&lines[at..end], name)) {
+            out.extend_from_slice(&lines[written..at]);
+            written = end;
+        }
+        at = end;
+    }
+    out.extend_from_slice(&lines[written..]);
+}
+
 /// Appends a Content-Length.
 pub fn write_content_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"Content-Length: ");
@@ -148,6 +165,19 @@ mod tests {
                 expected,
                 "{status} {head} {version:?} {length:?}"
             );
+        }
+    }
+
+    #[test]
+    fn fields_can_be_left_out() {
+        for (lines, expected) in [
+            ("", ""),
+            ("A: 1\r\nX-B: 2\r\n", "A: 1\r\n"),
+            ("x-b: 1\r\nX-b:2\r\nX-BB: 3\r\nC: X-B: 4\r\nX: 5\r\n", "X-BB: 3\r\nC: X-B: 4\r\nX: 5\r\n"),
+        ] {
+            let mut out = Vec::new();
+            write_fields_without(&mut out, lines.as_bytes(), &[b"x-b", b"y"]);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{lines:?}");
         }
     }
 

@@ -208,7 +208,12 @@ fn write_app_head(
     attempt.mailbox.look(|mail| {
         let (reason, fields) = mail.text.split_at(head.reason_len);
         http::write_status_line(&mut out, head.status, reason);
-        out.extend_from_slice(fields);
+        // The id that the client sees is the one by which the log knows the request, whatever the application says.
+        let ours: &[&[u8]] = match connection.thread.settings().expose {
+            Expose::Shown => &[b"x-request-id", b"x-served-by"],
+            Expose::Hidden => &[b"x-request-id"],
+        };
+        http::write_fields_without(&mut out, fields, ours);
     });
     finish_head(connection, &mut out, Some(request), story, &Framed { framing, length, date: has_date(&head), now });
     connection.out = out;
