@@ -109,6 +109,14 @@ fn heads_that_are_wrong_or_too_large() {
     ] {
         refused(&running, label, request.as_bytes(), status);
     }
+    // No answer to HEAD has content (RFC 9110 §9.3.2), be it a refusal.
+    for request in ["HEAD / HTTP/1.1\r\n\r\n", "HEAD /../ HTTP/1.1\r\nHost: a\r\n\r\n", "\r\nHEAD / HTTP/3.0\r\n\r\n"] {
+        let mut client = running.client();
+        client.send(request).unwrap();
+        let head = client.head().unwrap();
+        assert!(matches!(head.status, 400 | 505), "{request}: {}", head.status);
+        assert_eq!(client.rest().unwrap(), b"", "{request}");
+    }
     let chunks = format!(
         "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{0:x}\r\n{1}\r\n",
         2_000_000,

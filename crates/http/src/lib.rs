@@ -16,7 +16,7 @@ mod date; // the Date field
 pub use body::{BodyDecoder, Decoded};
 pub use date::DateCache;
 pub use head::{Field, FieldKind, Framing, Limits, Refusal, RequestHead, Span, Version};
-pub use parse::{HeadScan, parse_request};
+pub use parse::{HeadScan, asks_for_head, parse_request};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
     write_field, write_fields_without, write_status_line,

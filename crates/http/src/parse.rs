@@ -33,6 +33,11 @@ fn starts_wrong(buffer: &[u8]) -> bool {
     start.first().is_some_and(|byte| *byte != b'\r' && !TOKEN[usize::from(*byte)])
 }
 
+/// Whether what begins in `buffer` is a HEAD request, however wrong the rest of it is: its answer has no content.
+pub fn asks_for_head(buffer: &[u8]) -> bool {
+    buffer.strip_prefix(b"\r\n").unwrap_or(buffer).starts_with(b"HEAD ")
+}
+
 /// Reads one head from the beginning of `buffer`. `Ok(Some(n))`: it takes `n` bytes. `Ok(None)`: more bytes are needed.
 pub fn parse_request(buffer: &[u8], limits: &Limits, head: &mut RequestHead) -> Result<Option<usize>, Refusal> {
     head.clear();

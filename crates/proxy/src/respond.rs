@@ -302,7 +302,8 @@ pub(crate) async fn refuse(
         now: Instant::now(),
     };
     finish_head(connection, &mut out, request, story, &framed);
-    if !request.is_some_and(|request| request.head.is_head) {
+    // The request still lies at the beginning of the input, also when it could not be understood.
+    if !http::asks_for_head(&connection.input) {
         out.extend_from_slice(text.as_bytes());
         story.sent(text.len() as u64);
     }

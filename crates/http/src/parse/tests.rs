@@ -174,6 +174,20 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
+fn a_head_request_is_known_before_it_is_understood() {
+    for (text, expected) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", true),
+        ("\r\nHEAD ", true),
+        ("HEAD", false),
+        ("HEADER / HTTP/1.1\r\n", false),
+        ("head / HTTP/1.1\r\n", false),
+        ("GET /?HEAD ", false),
+    ] {
+        assert_eq!(asks_for_head(text.as_bytes()), expected, "{text:?}");
+    }
+}
+
+#[test]
 fn hosts_that_are_valid() {
     for host in ["a", "a.b-c:8080", "127.0.0.1", "[::1]:80", "xn--a", "a:", "a_b"] {
         let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
