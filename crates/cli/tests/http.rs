@@ -208,6 +208,24 @@ fn a_client_cannot_speak_for_the_edge() {
 }
 
 #[test]
+fn the_host_is_the_target_s_where_that_is_a_whole_url() {
+    let project = project();
+    let running = project.up(&["--access-log", "off"]);
+    for (request, host) in [
+        ("GET http://b:81/environ HTTP/1.0\r\n\r\n", Some("b:81")),
+        ("GET http://b:80/environ HTTP/1.1\r\nHost: B\r\nConnection: close\r\n\r\n", Some("b:80")),
+        ("GET /environ HTTP/1.0\r\n\r\n", None),
+    ] {
+        let mut client = running.client();
+        client.send(request).unwrap();
+        let text = client.response().unwrap().text();
+        let expected = host.map(|host| format!("('HTTP_HOST', '{host}')"));
+        assert_eq!(text.contains("HTTP_HOST"), host.is_some(), "{request}: {text}");
+        assert!(expected.is_none_or(|expected| text.contains(&expected)), "{request}: {text}");
+    }
+}
+
+#[test]
 fn an_application_cannot_hide_where_it_is_found() {
     let project = project();
     let running = project.up(&["--access-log", "json"]);

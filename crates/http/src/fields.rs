@@ -81,9 +81,11 @@ pub(crate) fn understand(buffer: &[u8], head: &mut RequestHead) -> Result<(), Re
         head.version == Version::Http11 && !matches!(head.framing, Framing::None | Framing::Length(0));
     match (head.host, target::authority(buffer, head)) {
         (None, _) if head.version == Version::Http11 => return refuse(400, "there is no Host"),
-        (Some(host), Some(authority)) if !host.of(buffer).eq_ignore_ascii_case(authority) => {
+        (Some(host), Some(authority)) if !host.is_empty() && !target::is_same_host(buffer, head, host, authority) => {
             return refuse(400, "the Host is not that of the target");
         }
+        // RFC 9112 §3.2.2: the target's counts.
+        (_, Some(authority)) => head.host = Some(authority),
         _ => {}
     }
     // RFC 9112 §9.3.

@@ -139,7 +139,7 @@ pub struct RequestHead {
     pub path: Span,
     /// What follows the `?`.
     pub query: Span,
-    /// The Host field's value.
+    /// The host of the target, if that is a whole URL, else the Host field's value.
     pub host: Option<Span>,
     /// All fields in order.
     pub fields: Vec<Field>,

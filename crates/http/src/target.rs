@@ -43,12 +43,26 @@ fn scheme_len(target: &[u8]) -> Option<usize> {
     [&b"http://"[..], b"https://"].into_iter().find(|scheme| is(scheme)).map(<[u8]>::len)
 }
 
-/// The host of an absolute target, which must be the Host field's (RFC 9112 §3.2.2).
-pub(crate) fn authority<'a>(buffer: &'a [u8], head: &RequestHead) -> Option<&'a [u8]> {
+/// The host of an absolute target (RFC 9112 §3.2.2).
+pub(crate) fn authority(buffer: &[u8], head: &RequestHead) -> Option<Span> {
     let target = head.target.of(buffer);
     let length = scheme_len(target)?;
     let rest = &target[length..];
-    Some(&rest[..rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len())])
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    let start = head.target.start as usize + length;
+    Some(Span::new(start, start + end))
+}
+
+/// Whether the Host field names the host of the absolute target; either may leave out the port that the scheme implies
+/// (RFC 9110 §4.2.3).
+pub(crate) fn is_same_host(buffer: &[u8], head: &RequestHead, host: Span, authority: Span) -> bool {
+    let secure = scheme_len(head.target.of(buffer)) == Some(b"https://".len());
+    let implied: &[u8] = if secure { b":443" } else { b":80" };
+    let bare = |span: Span| {
+        let text = span.of(buffer);
+        text.strip_suffix(implied).or_else(|| text.strip_suffix(b":")).unwrap_or(text)
+    };
+    bare(host).eq_ignore_ascii_case(bare(authority))
 }
 
 /// Escapes must be whole, NUL is in no path, and `..` must not climb above the root (RFC 3986 §5.2.4).

@@ -199,6 +199,9 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
         (target, within(head.path), within(head.query)),
         (peer.address.as_bytes(), peer.port),
     );
+    if let Some(host) = head.host {
+        writer.field(b"Host", host.of(input));
+    }
     for field in head.fields.iter().filter(|field| passes(field.kind)) {
         writer.field(field.name.of(input), field.value.of(input));
     }
@@ -206,12 +209,13 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     writer.finish(&input[upload.inline()]);
 }
 
-/// Hop-by-hop fields end here (RFC 9110 §7.6.1); those by which a client could pretend to be a proxy or to have another
+/// Host is written from what was understood. Hop-by-hop fields end here (RFC 9110 §7.6.1); those by which a client could pretend to be a proxy or to have another
 /// address are dropped, as no proxy is trusted; names with `_` would collide with others in a WSGI environ.
 fn passes(kind: FieldKind) -> bool {
     !matches!(
         kind,
-        FieldKind::Connection
+        FieldKind::Host
+            | FieldKind::Connection
             | FieldKind::HopByHop
             | FieldKind::TransferEncoding
             | FieldKind::Expect

@@ -107,6 +107,33 @@ fn targets() {
 }
 
 #[test]
+fn the_host_of_an_absolute_target_counts() {
+    for (target, version, host, expected) in [
+        ("http://b:81/", "1.0", "", Some("b:81")),
+        ("http://b", "1.0", "Host:\r\n", Some("b")),
+        ("http://b?x", "1.1", "Host: B\r\n", Some("b")),
+        ("http://b:80/", "1.1", "Host: b\r\n", Some("b:80")),
+        ("http://b/", "1.1", "Host: b:80\r\n", Some("b")),
+        ("http://b:/", "1.1", "Host: b\r\n", Some("b:")),
+        ("https://[::1]/", "1.1", "Host: [::1]:443\r\n", Some("[::1]")),
+        ("https://b:80/", "1.1", "Host: b\r\n", None),
+        ("http://b:443/", "1.1", "Host: b\r\n", None),
+        ("http://b:81/", "1.1", "Host: b:80\r\n", None),
+        ("http://b/", "1.1", "", None),
+        ("http://b/", "1.0", "Host: a\r\n", None),
+        ("/", "1.0", "", Some("")),
+    ] {
+        let text = format!("GET {target} HTTP/{version}\r\n{host}\r\n");
+        let parsed = parse(text.as_bytes());
+        let found = parsed.map(|parsed| {
+            let (_, head) = parsed.unwrap();
+            head.host.map_or("", |host| std::str::from_utf8(host.of(text.as_bytes())).unwrap()).to_owned()
+        });
+        assert_eq!(found, expected.map(str::to_owned).ok_or(400), "{text:?}");
+    }
+}
+
+#[test]
 fn what_could_be_read_in_two_ways_is_refused() {
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(9000));
     let open_target = format!("GET /{}", "a".repeat(9000));
