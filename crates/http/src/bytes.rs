@@ -24,8 +24,8 @@ pub(crate) static TOKEN: Class = class(b"!#$%&'*+-.^_`|~");
 /// A request target: visible ASCII but what starts a fragment or is nowhere legal and has been used for attacks.
 pub(crate) static TARGET: Class = class(b"!$%&'()*+,-./:;=?@[]^_`{|}~");
 
-/// `uri-host` with port, brackets of an IPv6 address included (RFC 3986 §3.2.2, without user information).
-pub(crate) static HOST: Class = class(b"!$&'()*+-.:;=_~%[]");
+/// `reg-name` (RFC 3986 §3.2.2) without the comma, which makes lists of fields.
+pub(crate) static HOST: Class = class(b"!$&'()*+-.;=_~%");
 
 /// A field's value: visible characters, SP, HTAB and obs-text (RFC 9110 §5.5).
 pub(crate) static VALUE: Class = {

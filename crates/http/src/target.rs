@@ -117,31 +117,38 @@ pub(crate) fn hex(digit: u8) -> Option<u8> {
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2).
 pub(crate) fn is_host(text: &[u8]) -> bool {
-    if text.is_empty() || !all(text, &HOST) {
-        return false;
-    }
-    let (host, port) = match text.iter().rposition(|byte| *byte == b']') {
-        Some(close) if text[0] == b'[' => {
-            let inside = &text[1..close];
-            let plain =
-                !inside.is_empty() && inside.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
-            if !plain {
-                return false;
-            }
-            (&text[..=close], &text[close + 1..])
+    let (is_valid, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(close) = memchr::memchr(b']', rest) else { return false };
+            (is_ipv6(&rest[..close]), &rest[close + 1..])
         }
-        Some(_) => return false,
-        None => match memchr::memchr(b':', text) {
-            Some(colon) => (&text[..colon], &text[colon..]),
-            None => (text, &text[text.len()..]),
-        },
+        _ => {
+            let end = memchr::memchr(b':', text).unwrap_or(text.len());
+            (is_name(&text[..end]), &text[end..])
+        }
     };
-    if host.is_empty() || (host[0] != b'[' && host.contains(&b'[')) {
-        return false;
-    }
-    match port {
-        [] => true,
-        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+    is_valid && is_port(port)
+}
+
+fn is_ipv6(text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// `reg-name` (RFC 3986 §3.2.2), which IPv4 addresses are too; not empty (RFC 9110 §4.2.1).
+fn is_name(text: &[u8]) -> bool {
+    let mut escapes = text.split(|byte| *byte == b'%').skip(1);
+    let is_whole = |escape: &[u8]| escape.get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    !text.is_empty() && all(text, &HOST) && escapes.all(is_whole)
+}
+
+/// Nothing, or a colon and a number that a port can have (RFC 3986 §3.2.3 lets the number be absent).
+fn is_port(text: &[u8]) -> bool {
+    match text {
+        [] | [b':'] => true,
+        [b':', digits @ ..] => {
+            let number = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+            number.is_some_and(|number| number.parse::<u16>().is_ok())
+        }
         _ => false,
     }
 }

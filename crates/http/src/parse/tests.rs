@@ -216,9 +216,31 @@ fn a_head_request_is_known_before_it_is_understood() {
 
 #[test]
 fn hosts_that_are_valid() {
-    for host in ["a", "a.b-c:8080", "127.0.0.1", "[::1]:80", "xn--a", "a:", "a_b"] {
+    for host in [
+        "a",
+        "a.b-c:8080",
+        "127.0.0.1",
+        "[::1]:80",
+        "[::ffff:1.2.3.4]",
+        "[2001:DB8::1]:65535",
+        "xn--a",
+        "a:",
+        "a_b",
+        "%c3%A9.org",
+    ] {
         let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         assert!(matches!(parse(text.as_bytes()), Ok(Some(_))), "{host}");
+    }
+}
+
+#[test]
+fn hosts_that_are_not() {
+    for host in [
+        "%zz", "%", "a%4", "[1]", "[:::]", "[]", "[::1", "::1", "[::1]a", "[::1%25eth0]", "[v1.a]", "a]", "a[", ":80",
+        "a:99999", "a:65536", "a:-1", "a:+1", "a:1:2", "a b", "a,b", "a/b", "u@a", "[::1]:x",
+    ] {
+        let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        assert_eq!(parse(text.as_bytes()).map(|_| ()), Err(400), "{host}");
     }
 }
 
