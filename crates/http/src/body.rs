@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use crate::{
-    bytes::{TOKEN, VALUE, is_space},
+    bytes::{TOKEN, VALUE},
     head::{Framing, Refusal, refuse},
     target::hex,
 };
@@ -54,14 +54,19 @@ enum State {
     Done,
 }
 
-/// Where in a chunk extension: `;name=value` or `;name="quoted"`.
+/// Where in a chunk extension: `;name`, `;name=value` or `;name="quoted"`. White space may stand around `;` and `=`, and
+/// not at the end of the line (RFC 9112 §7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Name { empty: bool },
+    /// White space behind the name: `=` or `;` follows.
+    AfterName,
     Value { empty: bool },
     Quoted,
     Escaped,
     AfterQuoted,
+    /// White space behind the value: `;` follows.
+    AfterValue,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,17 +188,18 @@ impl BodyDecoder {
             (Part::Name { empty: false } | Part::Value { empty: false } | Part::AfterQuoted, b'\r') => {
                 return Ok(State::SizeLf(size));
             }
-            (Part::Name { empty: false } | Part::Value { empty: false } | Part::AfterQuoted, b';') => {
-                Part::Name { empty: true }
-            }
-            (Part::Name { empty: false }, b'=') => Part::Value { empty: true },
+            (Part::Name { empty: false } | Part::AfterName, b'=') => Part::Value { empty: true },
+            (Part::Name { empty: true } | Part::Value { empty: true }, b' ' | b'\t') => part,
+            (Part::Name { .. } | Part::AfterName, b' ' | b'\t') => Part::AfterName,
+            (Part::Value { .. } | Part::AfterQuoted | Part::AfterValue, b' ' | b'\t') => Part::AfterValue,
+            (Part::Name { empty: false } | Part::AfterName, b';') => Part::Name { empty: true },
+            (Part::Value { empty: false } | Part::AfterQuoted | Part::AfterValue, b';') => Part::Name { empty: true },
             (Part::Value { empty: true }, b'"') => Part::Quoted,
             (Part::Name { .. }, _) if token => Part::Name { empty: false },
             (Part::Value { .. }, _) if token => Part::Value { empty: false },
             (Part::Quoted, b'"') => Part::AfterQuoted,
             (Part::Quoted, b'\\') => Part::Escaped,
             (Part::Quoted | Part::Escaped, _) if VALUE[usize::from(byte)] => Part::Quoted,
-            (Part::Name { empty: true } | Part::AfterQuoted, _) if is_space(byte) => part,
             _ => return refuse(400, "a chunk extension is malformed"),
         };
         Ok(State::Extension { size, part })
