@@ -1,7 +1,7 @@
 //! What the fields mean for framing and connection.
 
 use crate::{
-    bytes::trim,
+    bytes::{TOKEN, all, trim},
     head::{FieldKind, Framing, Refusal, RequestHead, Version, refuse},
     target,
 };
@@ -110,17 +110,25 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     }
 }
 
-/// `chunked` and nothing else (RFC 9112 §6.1, §7).
+/// `chunked` and nothing else (RFC 9112 §6.1, §7). Where it is the last of several, the body has an end and only the other
+/// codings are unknown; otherwise where the body ends is unknown too (§6.3).
 fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
-    if value.eq_ignore_ascii_case(b"chunked") {
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    if is_chunked(value) {
         return Ok(());
     }
-    let known: [&[u8]; 6] = [b"gzip", b"x-gzip", b"deflate", b"compress", b"x-compress", b"br"];
-    let first = trim(value.split(|byte| *byte == b',').next().unwrap_or(value));
-    if known.iter().any(|coding| first.eq_ignore_ascii_case(coding)) {
+    let mut codings = value.split(|byte| *byte == b',').map(trim);
+    let last = codings.next_back().unwrap_or_default();
+    if is_chunked(last) && codings.all(|coding| is_coding(coding) && !is_chunked(coding)) {
         return refuse(501, "the transfer coding is not served");
     }
-    refuse(400, "the Transfer-Encoding is not chunked")
+    refuse(400, "the Transfer-Encoding does not end with chunked, once")
+}
+
+/// A name, perhaps with parameters, which are not looked at.
+fn is_coding(text: &[u8]) -> bool {
+    let name = trim(text.split(|byte| *byte == b';').next().unwrap_or(text));
+    !name.is_empty() && all(name, &TOKEN)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
