@@ -241,15 +241,28 @@ impl Prepared {
 }
 
 fn listener_names(bound: &Bound) -> Vec<ListenerName> {
+    let system = rustix::system::uname();
+    let machine = system.nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost");
     let name = |address: &Address| match address {
         Address::Tcp { host, port } => {
-            ListenerName { name: host.clone(), port: port.to_string(), scheme: "http".to_owned() }
+            ListenerName { name: server_name(host, machine), port: port.to_string(), scheme: "http".to_owned() }
         }
         Address::Unix(_) => {
             ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
         }
     };
     bound.addresses().iter().map(name).collect()
+}
+
+/// What `SERVER_NAME` says (RFC 3875 §4.1.14): an IPv6 address in brackets, and this machine's name for a wildcard, which
+/// is no name that a client could use.
+fn server_name(host: &str, machine: &str) -> String {
+    match host {
+        "0.0.0.0" | "::" => machine.to_owned(),
+        // A zone says something only on this machine.
+        host if host.contains(':') => format!("[{}]", host.split('%').next().unwrap_or(host)),
+        host => host.to_owned(),
+    }
 }
 
 /// Whether the addresses have changed, which needs a restart of Tierce itself.
@@ -278,4 +291,23 @@ fn announce(config: &Config, nodes: u32, interpreter: &Interpreter, addresses: &
         config.name,
         nodes.max(1) + 1
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_names_that_are_hosts_in_a_url() {
+        for (host, expected) in [
+            ("example.org", "example.org"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "[::1]"),
+            ("fe80::1%eth0", "[fe80::1]"),
+            ("0.0.0.0", "machine"),
+            ("::", "machine"),
+        ] {
+            assert_eq!(server_name(host, "machine"), expected, "{host}");
+        }
+    }
 }

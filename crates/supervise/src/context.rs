@@ -15,7 +15,7 @@ use crate::{ended::OomKills, extension::Extension, table::Table};
 /// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ListenerName {
-    /// Host name.
+    /// Host name, or an address as it stands in a URL.
     pub name: String,
     /// Port, as text.
     pub port: String,
