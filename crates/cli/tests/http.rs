@@ -53,6 +53,9 @@ def app(environ, start_response):
     if path == "/204":
         start_response("204 No Content", [("Content-Length", "5")])
         return [b""]
+    if path.startswith("/205"):
+        start_response("205 Reset Content", [("Content-Length", "4")] if path == "/205/length" else [])
+        return [b"lost"] if path == "/205/length" else (b"lost" for _ in range(3))
     if path == "/304":
         start_response("304 Not Modified", [("ETag", '"x"')])
         return []
@@ -126,6 +129,9 @@ fn responses_are_framed_by_status_and_method() {
         ("HEAD", "/two", 200, None),
         ("HEAD", "/write", 200, None),
         ("GET", "/204", 204, None),
+        ("GET", "/205", 205, Some("0")),
+        ("GET", "/205/length", 205, Some("0")),
+        ("HEAD", "/205", 205, Some("0")),
         ("GET", "/304", 304, None),
         ("HEAD", "/", 200, Some("2")),
     ] {

@@ -25,6 +25,8 @@ pub fn response_framing(
 ) -> (ResponseFraming, Option<u64>) {
     match (status, length) {
         (100..=199 | 204, _) => (ResponseFraming::NoBody, None),
+        // RFC 9110 §15.3.6: it has no content either, but says so in the ordinary way.
+        (205, _) => (ResponseFraming::NoBody, Some(0)),
         (304, _) => (ResponseFraming::NoBody, length),
         _ if request_is_head => (ResponseFraming::NoBody, length),
         (_, Some(length)) => (ResponseFraming::Length(length), Some(length)),
@@ -106,6 +108,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         201 => "Created",
         202 => "Accepted",
         204 => "No Content",
+        205 => "Reset Content",
         206 => "Partial Content",
         301 => "Moved Permanently",
         302 => "Found",
@@ -157,6 +160,9 @@ mod tests {
             (200, true, Http11, Some(5), (NoBody, Some(5))),
             (200, true, Http11, None, (NoBody, None)),
             (204, false, Http11, Some(5), (NoBody, None)),
+            (205, false, Http11, Some(5), (NoBody, Some(0))),
+            (205, false, Http11, None, (NoBody, Some(0))),
+            (205, true, Http10, None, (NoBody, Some(0))),
             (304, false, Http11, Some(5), (NoBody, Some(5))),
             (304, false, Http11, None, (NoBody, None)),
         ] {
