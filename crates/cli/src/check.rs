@@ -5,14 +5,14 @@ use std::sync::Arc;
 use config::Overrides;
 use control::Place;
 use supervise::Explanation;
-use telemetry::{LineFormat, LogSink, Output};
+use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::task::LocalSet;
 
 use crate::{
     args::Args,
     exit::Exit,
     project,
-    refuse::{cannot_start, fail},
+    refuse::{Refusal, cannot_start, fail},
     say,
     steps::Steps,
     up::{interpreter, parts},
@@ -52,13 +52,13 @@ pub(crate) fn check(args: &Args) -> Exit {
 fn try_check(args: &Args) -> Result<String, Exit> {
     let config = Arc::new(project::load_or_say(args, &Overrides::default())?);
     let interpreter = interpreter(args, &config)?;
-    let machine =
-        |error: std::io::Error| fail(&Explanation::new("cannot check").cause(error.to_string()), Exit::FAILED);
+    let machine = |error: std::io::Error| Refusal::failed("cannot check", &error).say();
     let place = Place::of(&config.project, &project::environment());
     place.prepare().map_err(|error| fail(&Explanation::new(error.to_string()), Exit::FAILED))?;
     // What the application prints while it is imported is of interest here, and no part of the log.
     let directory = place.directory().join("check");
-    let sink = LogSink::start(directory.clone(), Output::Stdout, LineFormat::Text).map_err(machine)?;
+    let messages = Messages::start(say::message).map_err(machine)?;
+    let sink = LogSink::start(directory.clone(), Output::Stdout, LineFormat::Text, messages).map_err(machine)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
     let local = LocalSet::new();
     let checked = local.block_on(&runtime, async {
@@ -69,7 +69,8 @@ fn try_check(args: &Args) -> Result<String, Exit> {
     sink.close();
     // Nobody reads it again.
     let _ = std::fs::remove_dir_all(directory);
-    checked.map(|()| {
+    checked.map_err(Refusal::say)?;
+    Ok(
         format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app)
-    })
+    )
 }

@@ -8,6 +8,25 @@ use supervise::{Explanation, StartError};
 
 use crate::{exit::Exit, say};
 
+/// A start that is given up, not said yet.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) explanation: Explanation,
+    pub(crate) exit: Exit,
+}
+
+impl Refusal {
+    /// Something that is nobody's mistake.
+    pub(crate) fn failed(what: impl Into<String>, cause: &dyn std::fmt::Display) -> Self {
+        Self { explanation: Explanation::new(what).cause(cause.to_string()), exit: Exit::FAILED }
+    }
+
+    /// Says it and ends.
+    pub(crate) fn say(self) -> Exit {
+        fail(&self.explanation, self.exit)
+    }
+}
+
 /// Says an explanation and ends with `exit`.
 pub(crate) fn fail(explanation: &Explanation, exit: Exit) -> Exit {
     say::message(&explanation.to_string());
@@ -50,7 +69,8 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     }
 }
 
-/// Says what failed; the exit status tells the application's mistakes from the machine's.
-pub(crate) fn cannot_start(error: &StartError) -> Exit {
-    fail(&error.0, if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED })
+/// The exit status tells the application's mistakes from the machine's.
+pub(crate) fn cannot_start(error: &StartError) -> Refusal {
+    let exit = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
+    Refusal { explanation: (*error.0).clone(), exit }
 }

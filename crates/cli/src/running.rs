@@ -27,7 +27,7 @@ use crate::{
     ended::Ended,
     exit::Exit,
     notify::{monotonic_us, notify},
-    project, say,
+    project,
     up::{Signals, listens_elsewhere, reader, record},
 };
 
@@ -168,8 +168,7 @@ impl Running {
 
     /// To whoever looks: the terminal now, `tierce logs` later.
     fn say(&self, text: &str) {
-        say::message(text);
-        self.sink.record(text);
+        self.sink.message(text);
     }
 
     async fn answer(&self, ask: Ask) -> Answer {
@@ -208,7 +207,7 @@ impl Running {
         let began = Instant::now();
         match self.supervisor.scale(nodes).await {
             Ok(()) => {
-                record(&self.place, Recorded::new(nodes, config.nodes));
+                record(&self.place, Recorded::new(nodes, config.nodes), |text| self.say(text));
                 Answer::Done { text: format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()) }
             }
             Err(error) => refused(&error),

@@ -6,8 +6,8 @@ use config::{AccessLog, Config, Listen};
 use control::{Place, Recorded, Server, wanted_nodes};
 use policy::Shared;
 use proxy::{Address, Bound, Reader, Settings};
-use supervise::{Explanation, Extension, Interpreter, ListenerName, Parts, Step, Supervisor};
-use telemetry::{LineFormat, LogSink, Output};
+use supervise::{Extension, Interpreter, ListenerName, Parts, Step, Supervisor};
+use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -20,7 +20,7 @@ use crate::{
     exit::Exit,
     notify::notify,
     project,
-    refuse::{cannot_bind, cannot_lock, cannot_start, fail},
+    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail},
     running, say,
     steps::Steps,
 };
@@ -65,7 +65,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if let Some(wanted) = scale {
-        record(&place, Recorded::new(wanted, config.nodes));
+        record(&place, Recorded::new(wanted, config.nodes), say::message);
     } else if recorded.is_some() && nodes != config.nodes {
         Steps::new(args)
             .show(Step::Note { what: format!("{nodes} nodes, as scaled before (tierce.toml says {})", config.nodes) });
@@ -91,10 +91,10 @@ fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
     }
 }
 
-/// Writes a record; that it could not be written is said and changes nothing else.
-pub(crate) fn record(place: &Place, recorded: Recorded) {
+/// Writes a record; that it could not be written is said with `say` and changes nothing else.
+pub(crate) fn record(place: &Place, recorded: Recorded, say: impl Fn(&str)) {
     if let Err(error) = recorded.write(place) {
-        say::message(&format!("error: the number of nodes could not be recorded for the next start: {error}"));
+        say(&format!("error: the number of nodes could not be recorded for the next start: {error}"));
     }
 }
 
@@ -151,10 +151,9 @@ pub(crate) fn parts(
     place: &Place,
     sink: &LogSink,
     listeners: Vec<ListenerName>,
-) -> Result<(Parts, watch::Receiver<Arc<proxy::NodeTable>>), Exit> {
-    let extension = Extension::new(WORKER).map_err(|error| {
-        fail(&Explanation::new("the worker's code cannot be put into memory").cause(error.to_string()), Exit::FAILED)
-    })?;
+) -> Result<(Parts, watch::Receiver<Arc<proxy::NodeTable>>), Refusal> {
+    let extension = Extension::new(WORKER)
+        .map_err(|error| Refusal::failed("the worker's code cannot be put into memory", &error))?;
     let shared = Shared::new(config.limits.queue_length, sys::available_cores());
     shared.change(Instant::now(), |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
     let (sender, table) = watch::channel(Arc::default());
@@ -177,66 +176,53 @@ impl Prepared {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
-            Err(error) => return fail(&Explanation::new("cannot start").cause(error.to_string()), Exit::FAILED),
+            Err(error) => return Refusal::failed("cannot start", &error).say(),
         };
         let output = if detach::is_detached() { Output::FileOnly } else { Output::Stdout };
-        let sink = match LogSink::start(self.place.log(), output, line_format(&self.config)) {
+        let sink = Messages::start(say::message)
+            .and_then(|messages| LogSink::start(self.place.log(), output, line_format(&self.config), messages));
+        let sink = match sink {
             Ok(sink) => sink,
-            Err(error) => {
-                return fail(&Explanation::new("cannot start the log").cause(error.to_string()), Exit::FAILED);
-            }
+            Err(error) => return Refusal::failed("cannot start the log", &error).say(),
         };
         let local = LocalSet::new();
-        let exit = local.block_on(&runtime, self.serve(args, up, &sink));
+        let ended = local.block_on(&runtime, self.serve(args, up, &sink));
         // Whatever still runs on it ends here, child processes included.
         drop(local);
+        let exit = ended.unwrap_or_else(|refusal| {
+            sink.messages().show(&refusal.explanation.to_string());
+            refusal.exit
+        });
         sink.close();
         exit
     }
 
-    async fn serve(self, args: &Args, up: &Up, sink: &LogSink) -> Exit {
+    async fn serve(self, args: &Args, up: &Up, sink: &LogSink) -> Result<Exit, Refusal> {
         let descriptors = sys::raise_open_files();
-        let mut signals = match Signals::new() {
-            Ok(signals) => signals,
-            Err(error) => {
-                return fail(&Explanation::new("cannot listen for signals").cause(error.to_string()), Exit::FAILED);
-            }
-        };
+        let mut signals = Signals::new().map_err(|error| Refusal::failed("cannot listen for signals", &error))?;
         let config = Arc::new(self.config);
-        let (parts, table) = match parts(&config, &self.interpreter, &self.place, sink, listener_names(&self.bound)) {
-            Ok(parts) => parts,
-            Err(exit) => return exit,
-        };
+        let (parts, table) = parts(&config, &self.interpreter, &self.place, sink, listener_names(&self.bound))?;
         let shared = Arc::clone(&parts.shared);
         let started = tokio::select! {
             started = Supervisor::start(parts, self.nodes) => started,
-            () = signals.stop() => return Exit::INTERRUPTED,
+            () = signals.stop() => return Ok(Exit::INTERRUPTED),
         };
-        let supervisor = match started {
-            Ok(supervisor) => supervisor,
-            Err(error) => return cannot_start(&error),
-        };
+        let supervisor = started.map_err(|error| cannot_start(&error))?;
         let addresses = self.bound.addresses().to_vec();
         // Before the edge, which must not be stopped in the moment of its start.
-        let (server, calls) = match Server::start(&self.place) {
-            Ok(started) => started,
-            Err(error) => {
-                let what = format!("cannot open {}", self.place.socket().display());
-                return fail(&Explanation::new(what).cause(error.to_string()), Exit::FAILED);
-            }
-        };
-        let edge = match proxy::serve(self.bound, Settings::new(&config, reader()), &shared, &table, sink, descriptors)
-        {
-            Ok(edge) => edge,
-            Err(error) => return fail(&Explanation::new(error.to_string()), Exit::FAILED),
-        };
+        let (server, calls) = Server::start(&self.place)
+            .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
+        let settings = Settings::new(&config, reader());
+        let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
+            .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         if !args.quiet {
-            announce(&config, self.nodes, &self.interpreter, &addresses, self.began);
+            let text = announcement(&config, self.nodes, &self.interpreter, &addresses, self.began);
+            sink.messages().show(&text);
         }
         notify(&detach::ready_state());
-        detach::ready();
+        sink.messages().then(detach::ready);
         let running = running::Running::new(args, up, supervisor, edge, shared, (self.place, sink.clone()));
-        running.run(server, calls, &mut signals).await
+        Ok(running.run(server, calls, &mut signals).await)
     }
 }
 
@@ -270,27 +256,29 @@ pub(crate) fn listens_elsewhere(before: &[Listen], now: &[Listen]) -> bool {
     before != now
 }
 
-fn announce(config: &Config, nodes: u32, interpreter: &Interpreter, addresses: &[Address], began: Instant) {
+fn announcement(
+    config: &Config,
+    nodes: u32,
+    interpreter: &Interpreter,
+    addresses: &[Address],
+    began: Instant,
+) -> String {
     let program = say::program();
     let plural = |count: u32, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    say::message(&format!(
-        "✓ {} on {}: {} of {}",
-        config.app,
-        interpreter,
-        plural(nodes, "node"),
-        plural(config.workers, "worker")
-    ));
+    let (nodes_shown, workers) = (plural(nodes, "node"), plural(config.workers, "worker"));
+    let mut lines = vec![format!("✓ {} on {interpreter}: {nodes_shown} of {workers}", config.app)];
     for address in addresses {
         // A wildcard is no address that a browser can open.
         let shown = address.to_string().replace("http://0.0.0.0:", "http://localhost:");
-        say::message(&format!("✓ {shown}  ready in {:.1} s", began.elapsed().as_secs_f64()));
+        lines.push(format!("✓ {shown}  ready in {:.1} s", began.elapsed().as_secs_f64()));
     }
     let stop = if detach::is_detached() { format!("{program} down") } else { "Ctrl-C".to_owned() };
-    say::message(&format!(
+    lines.push(format!(
         "  {program} scale {}={}   {program} ps   {program} logs -f   {program} reload   {stop} to stop",
         config.name,
         nodes.max(1) + 1
     ));
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -229,6 +229,28 @@ fn an_application_that_prints_more_than_is_read_delays_only_itself() {
 }
 
 #[test]
+fn messages_that_nobody_reads_delay_nothing() {
+    let app = APP.replace("    return [os.", "    if name == \"die\":\n        os._exit(3)\n    return [os.");
+    let project = Project::new(TIERCE, &app, "workers = 2");
+    let (_unread, writer) = std::io::pipe().unwrap();
+    let mut command = project.command(&["up", "--access-log", "off"]);
+    let mut child = command.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    drop(command);
+    wait_for("it to be ready", || project.run(&["ps"]).code == 0);
+    // More than the pipe holds; then there is something to say of a worker.
+    assert_eq!(Client::connect(project.port).unwrap().get("/flood").unwrap().status, 200);
+    let mut dying = Client::connect(project.port).unwrap();
+    dying.send("POST /die HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").unwrap();
+    assert_eq!(dying.response().unwrap().status, 502);
+    wait_for("the worker to be replaced", || {
+        let ps: serde_json::Value = serde_json::from_str(&project.ok(&["ps", "--format", "json"]).out).unwrap();
+        ps["items"][0]["workers"].as_array().unwrap().iter().all(|worker| worker["state"] == "ready")
+    });
+    testkit::signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn modules_are_found_on_the_configured_path() {
     let app = "import extra, os, sys\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
                return [f'{extra.NAME} {os.getcwd() == os.path.dirname(os.path.abspath(__file__))}'.encode()]\n";

@@ -9,11 +9,13 @@ mod escape; // hostile bytes made harmless
 mod time; // timestamps, formatted once a second
 mod event; // a request's line
 mod lines; // an application's line, and our own
+mod messages; // what Tierce says to whoever looks
 mod sink; // from many producers to one writer
 mod rotate; // the file that does not grow without bound
 mod tail; // reading it back
 
 pub use event::{RequestEvent, write_line};
 pub use lines::{LineFormat, write_app_line};
+pub use messages::Messages;
 pub use sink::{LogSink, Output};
 pub use tail::Tail;

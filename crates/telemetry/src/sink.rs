@@ -1,7 +1,8 @@
 //! From many producers to one writer thread.
 //!
 //! Access lines are dropped, and counted, when the writer cannot keep up; an application's lines are refused instead, so
-//! that whoever reads its pipe waits and the application slows itself. Invariant: at most [`QUEUE_MAX`] bytes wait.
+//! that whoever reads its pipe waits and the application slows itself. Invariant: at most [`QUEUE_MAX`] bytes wait, and
+//! [`RECORDS_MAX`] more of what Tierce itself records.
 
 use std::{
     collections::VecDeque,
@@ -14,11 +15,15 @@ use std::{
 
 use crate::{
     lines::{LineFormat, write_message},
+    messages::Messages,
     rotate::RotatingFile,
 };
 
 /// Bytes that may wait for the writer.
 const QUEUE_MAX: usize = 8 << 20;
+
+/// Room that only records have, so that they are there when requests and applications have filled the rest.
+const RECORDS_MAX: usize = 1 << 20;
 
 /// Bytes of one log file; there are four.
 const FILE_MAX: u64 = 16 << 20;
@@ -47,7 +52,7 @@ enum Audience {
 struct Queue {
     blocks: VecDeque<(Vec<u8>, Audience)>,
     bytes: usize,
-    /// Access lines that were dropped since this was last said.
+    /// Lines that were dropped since this was last said.
     dropped: u64,
     closing: bool,
     done: bool,
@@ -64,19 +69,21 @@ struct Inner {
 #[derive(Clone, Debug)]
 pub struct LogSink {
     inner: Arc<Inner>,
+    messages: Messages,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl LogSink {
     /// Starts the writer. Its file is `directory/tierce.log`.
-    pub fn start(directory: PathBuf, output: Output, format: LineFormat) -> io::Result<Self> {
+    pub fn start(directory: PathBuf, output: Output, format: LineFormat, messages: Messages) -> io::Result<Self> {
         // At once, so that whoever wants to follow the log finds its place.
         std::fs::create_dir_all(&directory)?;
         let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format });
-        let mut writer = Writer { file: RotatingFile::new(directory, FILE_MAX), output, file_failed: false };
+        let file = RotatingFile::new(directory, FILE_MAX);
+        let mut writer = Writer { file, output, messages: messages.clone(), file_failed: false };
         let queue = Arc::clone(&inner);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || queue.run(&mut writer))?;
-        Ok(Self { inner, writer: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { inner, messages, writer: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// How lines are written.
@@ -87,11 +94,7 @@ impl LogSink {
     /// Takes a block of access lines, or drops it when the writer is too far behind. Never waits for the writer.
     pub fn offer_access_block(&self, block: Vec<u8>) {
         let mut queue = self.inner.queue();
-        if QUEUE_MAX < queue.bytes + block.len() {
-            queue.dropped += block.iter().filter(|byte| **byte == b'\n').count() as u64;
-        } else {
-            queue.push(block, Audience::Output);
-        }
+        queue.push_within(QUEUE_MAX, block, Audience::Output);
         self.inner.changed.notify_all();
     }
 
@@ -106,24 +109,29 @@ impl LogSink {
         Ok(())
     }
 
-    /// A message of Tierce itself: to standard error now, and to the file.
+    /// A message of Tierce itself: to whoever looks, and to the file.
     pub fn message(&self, text: &str) {
-        // If standard error is gone, the file still has it.
-        let _ = writeln!(io::stderr(), "{text}");
+        self.messages.show(text);
         self.record(text);
+    }
+
+    /// The same for whoever looks only.
+    pub fn messages(&self) -> &Messages {
+        &self.messages
     }
 
     /// The same for the file only.
     pub fn record(&self, text: &str) {
         let mut line = Vec::new();
         write_message(unix_us(), text, self.inner.format, &mut line);
-        self.inner.queue().push(line, Audience::Nobody);
+        self.inner.queue().push_within(QUEUE_MAX + RECORDS_MAX, line, Audience::Nobody);
         self.inner.changed.notify_all();
     }
 
-    /// Writes what waits and ends the writer; gives up on a reader of standard output that takes nothing.
+    /// Writes what waits and ends the writers; gives up on a reader that takes nothing.
     pub fn close(&self) {
         let deadline = Instant::now() + CLOSE_WAIT;
+        self.messages.close(CLOSE_WAIT);
         let mut queue = self.inner.queue();
         queue.closing = true;
         self.inner.changed.notify_all();
@@ -153,6 +161,15 @@ impl Queue {
         self.bytes += block.len();
         self.blocks.push_back((block, audience));
     }
+
+    /// The same if no more than `limit` wait then; otherwise its lines are counted.
+    fn push_within(&mut self, limit: usize, block: Vec<u8>, audience: Audience) {
+        if limit < self.bytes + block.len() {
+            self.dropped += block.iter().filter(|byte| **byte == b'\n').count() as u64;
+        } else {
+            self.push(block, audience);
+        }
+    }
 }
 
 impl Inner {
@@ -181,9 +198,7 @@ impl Inner {
             }
             if 0 < dropped {
                 let mut line = Vec::new();
-                let text = format!(
-                    "{dropped} access log lines were dropped: the log is written more slowly than requests come"
-                );
+                let text = format!("{dropped} log lines were dropped: the log is written more slowly than they come");
                 write_message(unix_us(), &text, self.format, &mut line);
                 writer.write(&line, Audience::Output);
             }
@@ -195,6 +210,7 @@ impl Inner {
 struct Writer {
     file: RotatingFile,
     output: Output,
+    messages: Messages,
     file_failed: bool,
 }
 
@@ -204,7 +220,7 @@ impl Writer {
             Ok(()) => self.file_failed = false,
             // Said once; the next block is tried again, as a full disk may have room by then.
             Err(error) if !std::mem::replace(&mut self.file_failed, true) => {
-                let _ = writeln!(io::stderr(), "cannot write the log file: {error}");
+                self.messages.show(&format!("error: cannot write the log file: {error}"));
             }
             Err(_) => {}
         }
@@ -225,7 +241,8 @@ mod tests {
     #[test]
     fn what_was_taken_is_written_and_the_rest_is_counted() {
         let directory = tempfile::tempdir().unwrap();
-        let sink = LogSink::start(directory.path().to_owned(), Output::FileOnly, LineFormat::Text).unwrap();
+        let messages = Messages::start(|_| ()).unwrap();
+        let sink = LogSink::start(directory.path().to_owned(), Output::FileOnly, LineFormat::Text, messages).unwrap();
         sink.offer_access_block(b"one\ntwo\n".to_vec());
         sink.offer_access_block(vec![b'\n'; QUEUE_MAX + 1]);
         assert!(sink.offer_app_block(b"three\n".to_vec()).is_ok());
@@ -233,17 +250,33 @@ mod tests {
         let text = std::fs::read_to_string(directory.path().join("tierce.log")).unwrap();
         assert!(text.starts_with("one\ntwo\n"), "{text}");
         assert!(text.contains("three\n"), "{text}");
-        assert!(text.contains(&format!("{} access log lines were dropped", QUEUE_MAX + 1)), "{text}");
+        assert!(text.contains(&format!("{} log lines were dropped", QUEUE_MAX + 1)), "{text}");
     }
 
     #[test]
     fn an_application_that_prints_too_fast_is_refused() {
-        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format: LineFormat::Text });
-        let sink = LogSink { inner, writer: Arc::default() };
+        let sink = without_writer();
         let mut taken = 0;
         while sink.offer_app_block(vec![b'x'; 1 << 20]).is_ok() {
             taken += 1;
         }
         assert_eq!(taken, QUEUE_MAX / (2 << 20) + 1);
+    }
+
+    #[test]
+    fn what_is_recorded_finds_room_when_requests_have_filled_the_rest_and_is_bounded_too() {
+        let sink = without_writer();
+        sink.offer_access_block(vec![b'\n'; QUEUE_MAX]);
+        for _ in 0..2 * RECORDS_MAX / 1024 {
+            sink.record(&"x".repeat(1024));
+        }
+        let queue = sink.inner.queue();
+        assert!(QUEUE_MAX + RECORDS_MAX / 2 < queue.bytes && queue.bytes <= QUEUE_MAX + RECORDS_MAX, "{}", queue.bytes);
+        assert!(0 < queue.dropped);
+    }
+
+    fn without_writer() -> LogSink {
+        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format: LineFormat::Text });
+        LogSink { inner, messages: Messages::start(|_| ()).unwrap(), writer: Arc::default() }
     }
 }
