@@ -1,6 +1,6 @@
 //! Commands for a running Tierce.
 
-use control::{Answer, Ask, AskError, Recorded};
+use control::{Answer, Ask, AskError, Place, Recorded};
 
 use crate::{
     args::{Args, name_and_number},
@@ -26,15 +26,25 @@ fn report(answer: Result<Answer, AskError>) -> Result<Answer, Exit> {
             say::message(&format!("error: nothing is running in this project\n  hint: start it: {program} up"));
             Err(Exit::NOT_RUNNING)
         }
-        Err(error @ AskError::NoPermission { .. }) => {
-            say::message(&format!("error: {error}\n  hint: only the user who started it may give commands"));
-            Err(Exit::NO_PERMISSION)
+        Err(error @ AskError::NotAnswering { .. }) => {
+            let program = say::program();
+            say::message(&format!(
+                "error: {error}\n  cause: it is starting or stopping, or its control socket was removed\n  \
+                 hint: wait until it has started; {program} down stops it in any case"
+            ));
+            Err(Exit::FAILED)
         }
+        Err(error @ AskError::NoPermission { .. }) => Err(no_permission(&error)),
         Err(error) => {
             say::message(&format!("error: {error}"));
             Err(Exit::FAILED)
         }
     }
+}
+
+fn no_permission(error: &dyn std::fmt::Display) -> Exit {
+    say::message(&format!("error: {error}\n  hint: only the user who started it may give commands"));
+    Exit::NO_PERMISSION
 }
 
 fn done(args: &Args, question: &Ask) -> Exit {
@@ -99,11 +109,28 @@ pub(crate) fn down(args: &Args) -> Exit {
             Recorded::clear(&place);
             finish(args, Ok(Answer::Done { text: "stopped".to_owned() }))
         }
+        Err(AskError::NotAnswering { .. }) => terminate(args, &place),
         answer => {
             let exit = finish(args, report(answer));
             // It still has to end; a new `up` must find it gone.
             place.wait_until_free();
             exit
+        }
+    }
+}
+
+/// Stops a Tierce that cannot be asked to, as its service manager would.
+fn terminate(args: &Args, place: &Place) -> Exit {
+    match place.terminate() {
+        Ok(_) => {
+            place.wait_until_free();
+            Recorded::clear(place);
+            finish(args, Ok(Answer::Done { text: "stopped".to_owned() }))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => no_permission(&error),
+        Err(error) => {
+            say::message(&format!("error: it cannot be stopped: {error}"));
+            Exit::FAILED
         }
     }
 }

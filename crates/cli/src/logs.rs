@@ -18,6 +18,14 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         Ok(place) => place,
         Err(exit) => return exit,
     };
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    if place.log().metadata().is_err_and(|error| denied(&error)) {
+        say::message(&format!(
+            "error: no permission to read the log in {}\n  hint: only the user who started it may read it",
+            place.log().display()
+        ));
+        return Exit::NO_PERMISSION;
+    }
     if !place.log().is_dir() && !wanted.follow {
         say::message(&format!(
             "error: there is no log in {}\n  hint: start it: {} up",

@@ -60,10 +60,10 @@ pub(crate) fn load_or_say(args: &Args, overrides: &Overrides) -> Result<Config, 
     })
 }
 
-/// Where the project's state is, for commands that do not need a valid configuration.
+/// Where the project runs, for commands that do not need a valid configuration.
 pub(crate) fn place(args: &Args) -> Result<Place, Exit> {
     match config::project(&locate(args)) {
-        Ok(project) => Ok(Place::of(&project, &environment())),
+        Ok(project) => Ok(Place::find(&project, &environment())),
         Err(problems) => {
             say::message(problems.to_string().trim_end());
             Err(Exit::CONFIG)

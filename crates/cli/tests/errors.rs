@@ -1,9 +1,9 @@
 //! Mistakes: each has a clear message and its exit status, and leaves nothing behind.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::time::Duration;
+use std::{os::unix::fs::MetadataExt, time::Duration};
 
-use testkit::{Project, wait_within};
+use testkit::{Project, wait_for, wait_within};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const APP: &str = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'ok']\n";
@@ -96,6 +96,48 @@ fn nothing_is_running() {
         fails(&project, words, 69, &["nothing is running", "up"]);
     }
     assert_eq!(project.run(&["down"]).code, 0);
+}
+
+#[test]
+fn one_that_does_not_answer_is_no_nothing() {
+    let app = format!("import os, time\nwhile not os.path.exists('go'):\n    time.sleep(0.01)\n{APP}");
+    let project = Project::new(TIERCE, &app, "app = 'app:app'\nworkers = 1");
+    let mut starting = project.command(&["up"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    wait_for("the import to have begun", || project.processes().len() == 2);
+    let ps = project.run(&["ps"]);
+    assert_eq!((ps.code, ps.err.contains("takes no commands")), (1, true), "{}", ps.err);
+    project.ok(&["down"]);
+    starting.wait().unwrap();
+    project.write("go", "");
+    let mut running = project.up(&[]);
+    std::fs::remove_file(project.path().join(".tierce/control.sock")).unwrap();
+    for words in [&["ps"][..], &["scale", "web=2"], &["reload"]] {
+        let finished = project.run(words);
+        assert_eq!((finished.code, finished.err.contains("socket was removed")), (1, true), "{}", finished.err);
+    }
+    project.ok(&["down"]);
+    assert_eq!(running.wait(), Some(0), "it has drained");
+}
+
+#[test]
+fn what_another_user_runs_is_not_nothing() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        // Only root may become somebody else.
+        return;
+    }
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    std::fs::set_permissions(project.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let _running = project.up(&[]);
+    let runtime = project.path().join("of-nobody");
+    std::fs::create_dir(&runtime).unwrap();
+    std::os::unix::fs::chown(&runtime, Some(65534), Some(65534)).unwrap();
+    for words in [&["ps"][..], &["down"], &["scale", "web=2"], &["logs"]] {
+        let mut command = project.command(words);
+        // Without the binary's directory in reach, nothing can be tried.
+        let Ok(output) = command.uid(65534).gid(65534).env("XDG_RUNTIME_DIR", &runtime).output() else { return };
+        assert_eq!(output.status.code(), Some(77), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -18,6 +18,12 @@ pub enum AskError {
     /// Nothing runs here. A dead socket was removed.
     #[error("nothing is running here")]
     NotRunning,
+    /// One runs here, but there is no socket: it is starting or ending, or somebody has removed it.
+    #[error("tierce runs here (process {pid}), but takes no commands")]
+    NotAnswering {
+        /// Its process.
+        pid: u32,
+    },
     /// The socket belongs to somebody else.
     #[error("no permission to use {path}", path = path.display())]
     NoPermission {
@@ -49,12 +55,17 @@ pub fn ask(place: &Place, ask: &Ask) -> Result<Answer, AskError> {
 fn connect(place: &Place) -> Result<UnixStream, AskError> {
     let connected = place.socket_name().and_then(|name| UnixStream::connect(name.path()));
     connected.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => AskError::NotRunning,
-        io::ErrorKind::ConnectionRefused => {
-            // Left behind by a process that was killed.
-            place.remove_dead_socket();
-            AskError::NotRunning
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => match place.holder() {
+            Ok(Some(pid)) => AskError::NotAnswering { pid },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                AskError::NoPermission { path: place.socket() }
+            }
+            _ => {
+                // One that is there was left behind by a process that was killed.
+                place.remove_dead_socket();
+                AskError::NotRunning
+            }
+        },
         io::ErrorKind::PermissionDenied => AskError::NoPermission { path: place.socket() },
         _ => AskError::NoAnswer(error),
     })
@@ -88,8 +99,12 @@ mod tests {
         let (_project, place) = place();
         drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
         let lock = place.lock().unwrap();
-        assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotRunning)));
+        let pid = std::process::id();
+        assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotAnswering { pid: found }) if found == pid));
         assert!(place.socket().exists());
+        std::fs::remove_file(place.socket()).unwrap();
+        assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotAnswering { .. })), "somebody has removed it");
+        drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());
         drop(lock);
         assert!(matches!(ask(&place, &Ask::Ps), Err(AskError::NotRunning)));
         assert!(!place.socket().exists());

@@ -6,6 +6,7 @@
 
 mod protocol; // one JSON object a line
 mod place; // the state directory and its lock
+mod search; // where one runs that was started otherwise
 mod server; // the running side
 mod client; // the asking side
 mod state; // what outlives the process

@@ -9,20 +9,28 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
-            fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
         },
     },
     path::{Path, PathBuf},
 };
 
 use config::Environment;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
 const SOCKET: &str = "control.sock";
+
+/// Names the project, in a directory that is not in it.
+pub(crate) const PROJECT_FILE: &str = "project";
 
 /// Where a project's state is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    project: PathBuf,
     directory: PathBuf,
 }
 
@@ -72,18 +80,23 @@ impl Place {
         let own = project.join(".tierce");
         let writable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok();
         if writable(&own) || (!own.exists() && writable(project)) {
-            return Self { directory: own };
+            return Self::at(project, own);
         }
         // RUNTIME_DIRECTORY is this service's alone, the first of a list (systemd.exec(5)); XDG_RUNTIME_DIR is shared by
         // a user's programs.
         let first = |list: &str| list.split(':').next().map(PathBuf::from);
         if let Some(directory) = environment.value("RUNTIME_DIRECTORY").and_then(first) {
-            return Self { directory };
+            return Self::at(project, directory);
         }
         match environment.value("XDG_RUNTIME_DIR") {
-            Some(shared) => Self { directory: Path::new(shared).join(format!("tierce-{:016x}", fingerprint(project))) },
-            None => Self { directory: own },
+            Some(shared) => Self::at(project, shared_directory(shared, project)),
+            None => Self::at(project, own),
         }
+    }
+
+    /// The state of `project` in `directory`.
+    pub(crate) fn at(project: &Path, directory: PathBuf) -> Self {
+        Self { project: project.to_owned(), directory }
     }
 
     /// The directory itself.
@@ -135,6 +148,10 @@ impl Place {
         let prepare = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
             fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700))?;
+            if !self.directory.starts_with(&self.project) {
+                let name = [self.project.as_os_str().as_bytes(), b"\n"].concat();
+                fs::write(self.directory.join(PROJECT_FILE), name)?;
+            }
             let ignore = self.directory.join(".gitignore");
             if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
         };
@@ -157,6 +174,48 @@ impl Place {
         Ok(RunLock { _file: file })
     }
 
+    /// The process that has the lock, if it can be seen from here.
+    ///
+    /// The lock itself is not tried: for as long as this had it, a Tierce that starts would be refused.
+    pub(crate) fn holder(&self) -> io::Result<Option<u32>> {
+        let none_if_absent = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(None),
+            _ => Err(error),
+        };
+        let path = self.lock_file();
+        let (text, lock) = match fs::read_to_string(&path).and_then(|text| Ok((text, path.metadata()?))) {
+            Ok(found) => found,
+            Err(error) => return none_if_absent(error),
+        };
+        // Which process it was is written there; that it still is, its open file says.
+        let Ok(pid) = text.trim().parse::<u32>() else { return Ok(None) };
+        let open = match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(open) => open,
+            Err(error) => return none_if_absent(error),
+        };
+        let is_lock = |entry: fs::DirEntry| {
+            let file = fs::metadata(entry.path());
+            file.is_ok_and(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino()))
+        };
+        Ok(open.flatten().any(is_lock).then_some(pid))
+    }
+
+    /// Tells the process that has the lock to stop, as SIGTERM does. False: there is none any more.
+    pub fn terminate(&self) -> io::Result<bool> {
+        let Some(pid) = self.holder()?.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return Ok(false) };
+        let told = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
+            // The number may have become another process's before it was opened, but not since.
+            match self.holder() {
+                Ok(Some(_)) => pidfd_send_signal(process, Signal::TERM).map(|()| true),
+                _ => Ok(false),
+            }
+        });
+        match told {
+            Err(Errno::SRCH) => Ok(false),
+            told => told.map_err(io::Error::from),
+        }
+    }
+
     /// Returns when nobody has the lock.
     pub fn wait_until_free(&self) {
         if let Ok(file) = File::open(self.lock_file()) {
@@ -168,6 +227,11 @@ impl Place {
     fn unusable(&self, error: io::Error) -> LockError {
         LockError::Unusable { directory: self.directory.clone(), error }
     }
+}
+
+/// A project's directory among those of a user's programs.
+pub(crate) fn shared_directory(shared: &str, project: &Path) -> PathBuf {
+    Path::new(shared).join(format!("tierce-{:016x}", fingerprint(project)))
 }
 
 /// The same for the same project in every version of this program: FNV-1a, as it has to tell paths apart, not to resist
@@ -219,5 +283,19 @@ mod tests {
         assert_eq!(fs::metadata(place.directory()).unwrap().permissions().mode() & 0o777, 0o700);
         drop(lock);
         assert!(place.lock().is_ok());
+    }
+
+    #[test]
+    fn who_has_the_lock_is_seen_without_touching_it() {
+        let project = tempfile::tempdir().unwrap();
+        let place = Place::of(project.path(), &Environment::default());
+        assert_eq!(place.holder().unwrap(), None, "never locked");
+        let lock = place.lock().unwrap();
+        assert_eq!(place.holder().unwrap(), Some(std::process::id()));
+        drop(lock);
+        assert_eq!(place.holder().unwrap(), None, "this process lives, but has it no more");
+        fs::write(place.lock_file(), "1\n").unwrap();
+        assert!(!matches!(place.holder(), Ok(Some(_))), "the first process has nothing to do with it");
+        assert!(!place.terminate().unwrap_or(false));
     }
 }
