@@ -70,7 +70,5 @@ fn try_check(args: &Args) -> Result<String, Exit> {
     // Nobody reads it again.
     let _ = std::fs::remove_dir_all(directory);
     checked.map_err(Refusal::say)?;
-    Ok(
-        format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app)
-    )
+    Ok(format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app))
 }

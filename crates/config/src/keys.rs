@@ -71,7 +71,13 @@ pub(crate) const KEYS: &[Key] = &[
     key("env", "table of texts", "none", "", "Variables for the application."),
     key("env_file", "path", "none", "", "A file of `KEY=VALUE` lines for the application's environment; `env` wins."),
     key("user", "text", "the one who starts Tierce", "", "The user as whom the application runs."),
-    key("expose", "true or false", "false", "", "Whether responses carry `X-Served-By: web.2/1234`; one that the application sets is then left out."),
+    key(
+        "expose",
+        "true or false",
+        "false",
+        "",
+        "Whether responses carry `X-Served-By: web.2/1234`; one that the application sets is then left out.",
+    ),
     key("limits.body", "size", "`\"10MB\"`", "", "The longest request body; beyond: 413."),
     key(
         "limits.time",

@@ -202,7 +202,9 @@ impl Place {
 
     /// Tells the process that has the lock to stop, as SIGTERM does. False: there is none any more.
     pub fn terminate(&self) -> io::Result<bool> {
-        let Some(pid) = self.holder()?.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return Ok(false) };
+        let Some(pid) = self.holder()?.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else {
+            return Ok(false);
+        };
         let told = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
             // The number may have become another process's before it was opened, but not since.
             match self.holder() {

@@ -31,9 +31,8 @@ impl Place {
         let services = roots.into_iter().flatten().flat_map(|root| services_of(project, Path::new(root)));
         candidates.extend(services.map(|directory| Self::at(project, directory)));
         let states: Vec<_> = candidates.iter().map(Self::holder).collect();
-        let denied = |state: &io::Result<_>| {
-            matches!(state, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
-        };
+        let denied =
+            |state: &io::Result<_>| matches!(state, Err(error) if error.kind() == io::ErrorKind::PermissionDenied);
         let lives = states.iter().position(|state| matches!(state, Ok(Some(_))));
         match lives.or_else(|| states.iter().position(denied)) {
             Some(at) => candidates.swap_remove(at),
@@ -61,9 +60,8 @@ mod tests {
     #[test]
     fn a_service_is_found_without_its_variables() {
         let runtime = tempfile::tempdir().unwrap();
-        let environment = |name: &str, value: &Path| {
-            Environment([(name.to_owned(), value.to_str().unwrap().to_owned())].into())
-        };
+        let environment =
+            |name: &str, value: &Path| Environment([(name.to_owned(), value.to_str().unwrap().to_owned())].into());
         // Nobody may write in /proc, whoever this is.
         let (project, other) = (Path::new("/proc/shop"), Path::new("/proc/blog"));
         let service = Place::of(project, &environment("RUNTIME_DIRECTORY", &runtime.path().join("shop")));

@@ -58,10 +58,14 @@ enum State {
 /// not at the end of the line (RFC 9112 §7.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    Name { empty: bool },
+    Name {
+        empty: bool,
+    },
     /// White space behind the name: `=` or `;` follows.
     AfterName,
-    Value { empty: bool },
+    Value {
+        empty: bool,
+    },
     Quoted,
     Escaped,
     AfterQuoted,

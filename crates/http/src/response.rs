@@ -59,9 +59,8 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Appends ready field lines without those that have one of `names`.
 pub fn write_fields_without(out: &mut Vec<u8>, lines: &[u8], names: &[&[u8]]) {
-    let has = |line: &[u8], name: &[u8]| {
-        line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name)
-    };
+    let has =
+        |line: &[u8], name: &[u8]| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name);
     let (mut written, mut at) = (0, 0);
     while at < lines.len() {
         let end = memchr::memchr(b'\n', &lines[at..]).map_or(lines.len(), |found| at + found + 1);

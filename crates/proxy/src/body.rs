@@ -279,12 +279,7 @@ impl Upload {
         Ok(done)
     }
 
-    fn wait_for_client(
-        &mut self,
-        connection: &Connection,
-        answer: Answer,
-        context: &Context<'_>,
-    ) -> Result<(), Cause> {
+    fn wait_for_client(&mut self, connection: &Connection, answer: Answer, context: &Context<'_>) -> Result<(), Cause> {
         let asks = self.waits_for != Some(WaitsFor::Client);
         if asks {
             self.ask_client();
