@@ -11,14 +11,14 @@ use crate::{exit::Exit, say};
 /// A start that is given up, not said yet.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    pub(crate) explanation: Explanation,
+    pub(crate) explanation: Box<Explanation>,
     pub(crate) exit: Exit,
 }
 
 impl Refusal {
     /// Something that is nobody's mistake.
     pub(crate) fn failed(what: impl Into<String>, cause: &dyn std::fmt::Display) -> Self {
-        Self { explanation: Explanation::new(what).cause(cause.to_string()), exit: Exit::FAILED }
+        Self { explanation: Box::new(Explanation::new(what).cause(cause.to_string())), exit: Exit::FAILED }
     }
 
     /// Says it and ends.
@@ -72,5 +72,5 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
 /// The exit status tells the application's mistakes from the machine's.
 pub(crate) fn cannot_start(error: &StartError) -> Refusal {
     let exit = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
-    Refusal { explanation: (*error.0).clone(), exit }
+    Refusal { explanation: error.0.clone(), exit }
 }

@@ -13,7 +13,7 @@ use config::{Expose, Listen, OnDisconnect};
 use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, write_frame, write_response};
 use policy::{NodeLabel, Shared, WorkerEntry};
 use sys::SharedWords;
-use telemetry::{LineFormat, LogSink, Output};
+use telemetry::{LineFormat, LogSink, Messages, Output};
 use tempfile::TempDir;
 use testkit::Client;
 use tokio::sync::watch;
@@ -49,7 +49,9 @@ impl Scripted {
         let entry = WorkerEntry { id, pid: 1, node, draining: false, links: vec![Arc::clone(&end)] };
         let (table, nodes) = watch::channel(Arc::new(NodeTable { workers: vec![entry] }));
         let log = tempfile::tempdir().unwrap();
-        let sink = LogSink::start(log.path().to_owned(), Output::FileOnly, LineFormat::Json).unwrap();
+        let sink =
+            LogSink::start(log.path().to_owned(), Output::FileOnly, LineFormat::Json, Messages::start(|_| ()).unwrap())
+                .unwrap();
         let bound = crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0 }], 1).unwrap();
         let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
         let mut settings = Settings {
