@@ -39,6 +39,19 @@ pub enum Admission {
     Wait(Ticket),
     /// The queue is full.
     Full,
+    /// Nothing is run at present: [`Gate::Shut`].
+    Shut,
+}
+
+/// Whether requests get workers, whatever room there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// They do.
+    Open,
+    /// They wait in the queue.
+    Held,
+    /// They are sent away: what the workers would answer is not what is wanted.
+    Shut,
 }
 
 /// How far a request has come that a worker has.
@@ -135,11 +148,13 @@ pub struct Dispatch<W> {
     nodes: Vec<Node>,
     queue: VecDeque<Waiting<W>>,
     queue_length: usize,
-    /// Requests given to all workers, and how many those may be.
+    /// Requests given to all workers, how many those may be, and how many while the gate is as it is.
     in_flight: u32,
+    in_flight_bound: u32,
     in_flight_most: u32,
     growth: Growth,
     ended: u64,
+    gate: Gate,
     cores: u32,
     tickets: u64,
     turns: u64,
@@ -158,9 +173,11 @@ impl<W> Dispatch<W> {
             queue: VecDeque::new(),
             queue_length: queue_length as usize,
             in_flight: 0,
+            in_flight_bound: u32::MAX,
             in_flight_most: u32::MAX,
             growth: Growth::default(),
             ended: 0,
+            gate: Gate::Open,
             cores: cores.max(1),
             tickets: 0,
             turns: 0,
@@ -178,7 +195,19 @@ impl<W> Dispatch<W> {
     /// Changes how many requests all workers together may have in flight (`limits.in_flight`); those that are more end
     /// in their own time.
     pub fn bound_in_flight(&mut self, most: Option<u32>) {
-        self.in_flight_most = most.unwrap_or(u32::MAX);
+        self.in_flight_bound = most.unwrap_or(u32::MAX);
+        self.set_gate(self.gate);
+    }
+
+    /// Opens, holds or shuts. An open gate costs nothing to pass: one that is not is a bound of no requests in flight.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.gate = gate;
+        self.in_flight_most = if gate == Gate::Open { self.in_flight_bound } else { 0 };
+    }
+
+    /// Whoever waits, in order. They are in the queue no more.
+    pub fn send_away(&mut self) -> impl Iterator<Item = W> + use<W> {
+        std::mem::take(&mut self.queue).into_iter().map(|waiting| waiting.waiter)
     }
 
     /// Looks, a few times a second, whether more requests in flight only add latency.
@@ -205,6 +234,9 @@ impl<W> Dispatch<W> {
             let ticket = self.ticket();
             return Admission::Go(self.give(place), ticket);
         }
+        if self.gate == Gate::Shut {
+            return Admission::Shut;
+        }
         if self.queue_length <= self.queue.len() {
             return Admission::Full;
         }
@@ -219,6 +251,9 @@ impl<W> Dispatch<W> {
             && let Some(place) = self.pick(None)
         {
             return Admission::Go(self.give(place), ticket);
+        }
+        if self.gate == Gate::Shut {
+            return Admission::Shut;
         }
         let at = self.queue.partition_point(|waiting| waiting.ticket < ticket);
         self.queue.insert(at, Waiting { ticket, waiter: waiter() });

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Dispatch, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
+use crate::{Admission, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -61,6 +61,8 @@ pub enum Turn {
     Wait(Queued),
     /// The queue is full.
     Full,
+    /// Nothing is run at present: [`Gate::Shut`].
+    Shut,
 }
 
 impl Shared {
@@ -111,6 +113,16 @@ impl Shared {
         Outlook { queued: dispatch.queued(), in_flight: dispatch.in_flight(), bound: dispatch.growth_bound() }
     }
 
+    /// Opens, holds or shuts. Whoever waits when it is shut is sent away.
+    pub fn set_gate(self: &Arc<Self>, now: Instant, gate: Gate) {
+        let gone = self.change(now, |dispatch| {
+            dispatch.set_gate(gate);
+            if gate == Gate::Shut { dispatch.send_away().collect() } else { Vec::new() }
+        });
+        // That their senders are no more tells them.
+        drop(gone);
+    }
+
     /// What a worker has to do at present.
     pub fn load(&self, worker: WorkerId) -> Load {
         self.lock().load(worker)
@@ -156,6 +168,7 @@ impl Shared {
         match admission {
             Admission::Go(worker, ticket) => Turn::Go(self.lease(worker, ticket, now)),
             Admission::Full => Turn::Full,
+            Admission::Shut => Turn::Shut,
             Admission::Wait(ticket) => {
                 let granted = granted.expect("whoever waits has made a channel");
                 Turn::Wait(Queued { shared: Arc::clone(self), ticket, granted })
@@ -244,13 +257,10 @@ impl Drop for Lease {
 }
 
 impl Queued {
-    /// The lease, as soon as a worker has room.
-    pub async fn granted(&mut self) -> Lease {
-        match (&mut self.granted).await {
-            Ok(lease) => lease,
-            // The sender lives in the queue until it is used, and the queue lives as long as `self.shared`.
-            Err(_) => std::future::pending().await,
-        }
+    /// The lease, as soon as a worker has room; `None` when the gate is shut instead.
+    pub async fn granted(&mut self) -> Option<Lease> {
+        // The sender lives in the queue until it is used, or everybody there is sent away.
+        (&mut self.granted).await.ok()
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, listener::Bound, thread};
+use crate::{NodeTable, listener::Bound, page::Page, thread};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -83,6 +83,8 @@ pub(crate) enum Stage {
 pub(crate) struct Command {
     pub(crate) settings: Settings,
     pub(crate) stage: Stage,
+    /// For whom a shut gate sends away.
+    pub(crate) page: Option<Arc<Page>>,
 }
 
 /// The edge could not be started.
@@ -121,7 +123,7 @@ pub fn serve(
     sink: &LogSink,
     descriptors: u64,
 ) -> Result<Edge, EdgeError> {
-    let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving });
+    let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let connections_max = connections_max(descriptors, by_thread.len());
     let mut threads = Vec::new();
@@ -156,6 +158,11 @@ impl Edge {
     /// New settings for requests from now on.
     pub fn set(&self, settings: Settings) {
         self.commands.send_modify(|command| command.settings = settings);
+    }
+
+    /// What requests are answered with that the dispatch sends away ([`policy::Gate::Shut`]); to be told before it does.
+    pub fn set_page(&self, page: Page) {
+        self.commands.send_modify(|command| command.page = Some(Arc::new(page)));
     }
 
     /// Accepts what has already connected and nothing more, closes idle connections, finishes what has begun.

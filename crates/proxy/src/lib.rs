@@ -18,10 +18,12 @@ mod exchange; // one attempt on one worker, and the right to another
 mod links; // the way to each worker
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
+mod page; // the answer to everything while the application cannot be loaded
 mod record; // what is told of a request when it has ended
 
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, bind};
+pub use page::Page;
 
 /// How workers are reached from here.
 pub type NodeTable = policy::Nodes<std::sync::Arc<link::LinkEnd>>;

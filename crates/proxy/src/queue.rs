@@ -27,6 +27,7 @@ pub(crate) async fn wait(
     let mut queued = match turn {
         Turn::Go(lease) => return Ok(lease),
         Turn::Full => return Err(Ending::new(Cause::QueueFull, Phase::Queue)),
+        Turn::Shut => return Err(Ending::new(Cause::AppNotLoaded, Phase::Queue)),
         Turn::Wait(queued) => queued,
     };
     let now = Instant::now();
@@ -36,7 +37,7 @@ pub(crate) async fn wait(
         let mut granted = pin!(queued.granted());
         poll_fn(|context| {
             if let Poll::Ready(lease) = granted.as_mut().poll(context) {
-                return Poll::Ready(Ok(lease));
+                return Poll::Ready(lease.ok_or(Cause::AppNotLoaded));
             }
             if let Poll::Ready(Filled::End | Filled::Broken) = connection.poll_gone(context, behind) {
                 return Poll::Ready(Err(Cause::ClientClosed));

@@ -280,14 +280,18 @@ pub(crate) async fn refuse(
         && matches!(ending.phase, Phase::Queue | Phase::AwaitHead)
         && !matches!(ending.cause, Cause::BodyTooLarge | Cause::HttpProtocolError(_) | Cause::ClientTimedOut);
     connection.closing |= !keep;
-    let mut text =
-        format!("{status} {}\n\n{}: {}\n", http::reason_phrase(status), ending.cause.name(), explain(ending.cause));
-    if let Some(request) = request {
-        text.push_str(&format!("request id: {}\n", request.id));
-    }
+    let page = if ending.cause == Cause::AppNotLoaded { connection.thread.page() } else { None };
+    let own;
+    let (kind, text) = match &page {
+        Some(page) => page.of_choice(request.map(|request| request.head), &connection.input),
+        None => {
+            own = words(request, status, ending);
+            ("text/plain; charset=utf-8", own.as_str())
+        }
+    };
     let mut out = std::mem::take(&mut connection.out);
     http::write_status_line(&mut out, status, b"");
-    http::write_field(&mut out, b"Content-Type", b"text/plain; charset=utf-8");
+    http::write_field(&mut out, b"Content-Type", kind.as_bytes());
     http::write_field(&mut out, b"Cache-Control", b"no-store");
     if status == 503 {
         http::write_field(&mut out, b"Retry-After", b"1");
@@ -333,11 +337,22 @@ pub(crate) async fn tell_options(connection: &mut Connection, request: &Request<
     flush(connection, Ending::SERVED).await
 }
 
+/// What is said of a request that has ended so.
+fn words(request: Option<&Request<'_>>, status: u16, ending: Ending) -> String {
+    let mut text =
+        format!("{status} {}\n\n{}: {}\n", http::reason_phrase(status), ending.cause.name(), explain(ending.cause));
+    if let Some(request) = request {
+        text.push_str(&format!("request id: {}\n", request.id));
+    }
+    text
+}
+
 /// One sentence for the person who sees the answer.
 fn explain(cause: Cause) -> &'static str {
     match cause {
         Cause::Served => "the application has answered.",
         Cause::AppException => "the application raised an exception; the log has the traceback.",
+        Cause::AppNotLoaded => "the application cannot be loaded as it is now; the log says why.",
         Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
         Cause::ClientClosed => "the client has closed the connection.",
         Cause::ClientTimedOut => "the request did not arrive in time.",

@@ -27,6 +27,7 @@ use crate::{
     edge::{Command, Stage},
     links::{Link, Links},
     listener::Listener,
+    page::Page,
     stream::Stream,
 };
 
@@ -54,6 +55,7 @@ pub(crate) struct Thread {
     pub(crate) deadlines: Rc<Deadlines>,
     table: watch::Receiver<Arc<NodeTable>>,
     settings: RefCell<Rc<Settings>>,
+    commands: watch::Receiver<Command>,
     draining: Cell<bool>,
     connections: Cell<usize>,
     /// The most there were since memory was last given back.
@@ -86,13 +88,15 @@ pub(crate) struct Start {
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
     let Start { index, listeners, connections_max, shared, table, mut commands, sink, emptied } = start;
+    let settings = commands.borrow_and_update().settings.clone();
     let thread = Rc::new(Thread {
         index,
         links: Links::new(Arc::clone(&shared)),
         shared,
         deadlines: Rc::default(),
         table: table.clone(),
-        settings: RefCell::new(Rc::new(commands.borrow_and_update().settings.clone())),
+        settings: RefCell::new(Rc::new(settings)),
+        commands: commands.clone(),
         draining: Cell::new(false),
         connections: Cell::new(0),
         peak: Cell::new(0),
@@ -253,6 +257,11 @@ impl Thread {
 
     pub(crate) fn settings(&self) -> Rc<Settings> {
         Rc::clone(&self.settings.borrow())
+    }
+
+    /// The page for requests that a shut gate sends away, as it is at this moment: they may be quicker than [`Self::obey`].
+    pub(crate) fn page(&self) -> Option<Arc<Page>> {
+        self.commands.borrow().page.clone()
     }
 
     pub(crate) fn is_draining(&self) -> bool {

@@ -10,6 +10,8 @@ pub enum Cause {
     Served,
     /// The application raised an exception; it answered nothing, or not to the end.
     AppException,
+    /// The application cannot be loaded as it is now, and what was loaded before is not to answer (`up --reload`).
+    AppNotLoaded,
     /// The request's body is larger than `limits.body`.
     BodyTooLarge,
     /// The client closed its connection before the end.
@@ -74,7 +76,7 @@ impl Ending {
         }
         match self.cause {
             Cause::Served | Cause::ClientClosed => None,
-            Cause::AppException => Some(500),
+            Cause::AppException | Cause::AppNotLoaded => Some(500),
             Cause::BodyTooLarge => Some(413),
             Cause::ClientTimedOut => Some(408),
             Cause::HttpProtocolError(status) => Some(status),
@@ -92,6 +94,7 @@ impl Cause {
         match self {
             Self::Served => "served",
             Self::AppException => "app_exception",
+            Self::AppNotLoaded => "app_not_loaded",
             Self::BodyTooLarge => "body_too_large",
             Self::ClientClosed => "client_closed",
             Self::ClientTimedOut => "client_timed_out",

@@ -83,7 +83,7 @@ fn who_comes_back_has_its_old_place() {
     for number in 0..5 {
         match dispatch.admit(|| number) {
             Admission::Go(_, ticket) | Admission::Wait(ticket) => tickets.push(ticket),
-            Admission::Full => panic!(),
+            Admission::Full | Admission::Shut => panic!(),
         }
     }
     // The first two had a worker each, the third gets one; all three come back, the last first.
@@ -201,6 +201,7 @@ impl Story {
             Admission::Go(worker, ticket) => self.given.push(Given { number, ticket, worker, started: false }),
             Admission::Wait(ticket) => assert_eq!(self.waiting.insert(number, ticket), None),
             Admission::Full => assert!(20 <= self.waiting.len(), "seed {}", self.seed),
+            Admission::Shut => panic!("nobody has shut it, seed {}", self.seed),
         }
     }
 

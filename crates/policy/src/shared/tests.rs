@@ -33,7 +33,7 @@ async fn a_dropped_lease_goes_to_the_next_in_line() {
     let mut waits = queued(shared.admit(Instant::now()));
     drop(lease);
     drop(gone); // It was granted, but never looked: the lease must move on.
-    let lease = waits.granted().await;
+    let lease = waits.granted().await.unwrap();
     assert_eq!((lease.worker(), shared.load(worker).in_flight), (worker, 1));
     drop(lease);
     assert_eq!(shared.load(worker).in_flight, 0);
@@ -47,6 +47,28 @@ async fn who_leaves_the_queue_takes_nothing_along() {
     assert_eq!(shared.queued(), 0);
     drop(lease);
     assert_eq!(shared.load(worker).in_flight, 0);
+}
+
+#[tokio::test]
+async fn who_is_held_goes_on_and_who_is_shut_out_is_told() {
+    let (shared, worker) = one_slot();
+    let now = Instant::now();
+    shared.set_gate(now, Gate::Held);
+    let mut held = queued(shared.admit(now));
+    shared.change(now, |dispatch| dispatch.bound_in_flight(Some(5)));
+    assert_eq!(shared.load(worker).in_flight, 0, "a new bound does not open the gate");
+    shared.set_gate(now, Gate::Open);
+    let lease = held.granted().await.unwrap();
+    let ticket = lease.ticket();
+    let mut waits = queued(shared.admit(now));
+    shared.set_gate(now, Gate::Shut);
+    assert!(waits.granted().await.is_none());
+    assert!(matches!(shared.admit(now), Turn::Shut));
+    drop((lease, waits));
+    assert_eq!((shared.load(worker).in_flight, shared.queued()), (0, 0), "what had begun has ended, and nothing else");
+    assert!(matches!(shared.readmit(now, ticket), Turn::Shut));
+    shared.set_gate(now, Gate::Open);
+    drop(leased(shared.admit(now)));
 }
 
 #[tokio::test]
