@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind};
 
 use crate::{exit::Exit, foreign, say};
 
@@ -89,6 +89,9 @@ pub(crate) struct Up {
     /// The interpreter
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<String>,
+    /// For development: reload when a file of the project changes, show errors in the browser
+    #[arg(long, env = "TIERCE_RELOAD", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(crate) reload: bool,
     /// The access log: auto, text, json or off
     #[arg(long, value_name = "HOW")]
     pub(crate) access_log: Option<String>,

@@ -14,6 +14,11 @@ mod refuse; // why it does not start
 mod detach; // the same in the background
 mod notify; // the service manager
 mod running; // what it does while it runs
+mod reload; // new code and configuration
+mod develop; // the same whenever a file changes
+mod failure; // why that could not be, in parts
+mod traceback; // where in the project
+mod page; // what a browser shows then
 mod ended; // how it went down
 mod ask; // commands for a running Tierce
 mod ps; // what runs

@@ -3,7 +3,7 @@
 //! Invariant: whoever asks is answered, also while everything ends; who asks for the end is answered when it has come.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     convert::Infallible,
     rc::Rc,
     sync::Arc,
@@ -13,8 +13,8 @@ use std::{
 use config::{Config, Problems};
 use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
 use policy::{Outlook, Shared};
-use proxy::{Edge, Settings};
-use supervise::{ChangeError, Interpreter, PrepareError, Supervisor};
+use proxy::Edge;
+use supervise::{ChangeError, Supervisor, Watch};
 use telemetry::LogSink;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -26,9 +26,9 @@ use crate::{
     args::{Args, Up},
     ended::Ended,
     exit::Exit,
-    notify::{monotonic_us, notify},
+    notify::notify,
     project,
-    up::{Signals, listens_elsewhere, reader, record},
+    up::{Signals, record},
 };
 
 /// What the edge's threads need to close connections that wait for nothing, even when no time is given to the others.
@@ -38,40 +38,60 @@ const FINISHING: &str = "finishing what was accepted; Ctrl-C again stops at once
 
 /// A running Tierce.
 pub(crate) struct Running {
-    reload: Box<dyn Fn() -> Result<Config, Problems>>,
-    supervisor: Supervisor,
-    edge: RefCell<Option<Edge>>,
-    shared: Arc<Shared>,
+    /// The configuration as it is when this is called.
+    pub(crate) load: Box<dyn Fn() -> Result<Config, Problems>>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) edge: RefCell<Option<Edge>>,
+    pub(crate) shared: Arc<Shared>,
     place: Place,
     sink: LogSink,
+    /// As many as there are to be, also when the application cannot be loaded.
+    pub(crate) nodes: Cell<u32>,
+    /// `--reload`
+    pub(crate) develops: bool,
+    /// While it develops: what there is now cannot be loaded.
+    pub(crate) broken: Cell<bool>,
+    pub(crate) quiet: bool,
 }
 
 impl Running {
     pub(crate) fn new(
-        args: &Args,
-        up: &Up,
-        supervisor: Supervisor,
+        (args, up): (&Args, &Up),
+        (supervisor, nodes): (Supervisor, u32),
         edge: Edge,
         shared: Arc<Shared>,
         (place, sink): (Place, LogSink),
     ) -> Rc<Self> {
         let overrides = project::overrides(up);
         let again = project::again(args);
-        let reload = Box::new(move || again(&overrides));
-        Rc::new(Self { reload, supervisor, edge: RefCell::new(Some(edge)), shared, place, sink })
+        Rc::new(Self {
+            load: Box::new(move || again(&overrides)),
+            supervisor,
+            edge: RefCell::new(Some(edge)),
+            shared,
+            place,
+            sink,
+            nodes: Cell::new(nodes),
+            develops: up.reload,
+            broken: Cell::new(false),
+            quiet: args.quiet,
+        })
     }
 
-    /// Serves until it is told to stop, and then until everything has ended.
+    /// Serves until it is told to stop, and then until everything has ended. Reloads when `watch` notices a change.
     pub(crate) async fn run(
         self: Rc<Self>,
         server: Server,
         mut calls: mpsc::Receiver<Call>,
         signals: &mut Signals,
+        watch: Option<Watch>,
     ) -> Exit {
         let mut waiting = Vec::new();
         let until_stopped = async {
+            let mut developing = std::pin::pin!(self.develop(watch));
             loop {
                 tokio::select! {
+                    never = &mut developing => match never {},
                     call = calls.recv() => match call {
                         Some(Call { ask: Ask::Down, answer }) => break waiting.push(answer),
                         Some(call) => self.begin(call),
@@ -167,8 +187,13 @@ impl Running {
     }
 
     /// To whoever looks: the terminal now, `tierce logs` later.
-    fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.sink.message(text);
+    }
+
+    /// For `tierce logs` only.
+    pub(crate) fn record(&self, text: &str) {
+        self.sink.record(text);
     }
 
     async fn answer(&self, ask: Ask) -> Answer {
@@ -207,65 +232,13 @@ impl Running {
         let began = Instant::now();
         match self.supervisor.scale(nodes).await {
             Ok(()) => {
+                self.nodes.set(nodes);
                 record(&self.place, Recorded::new(nodes, config.nodes), |text| self.say(text));
                 Answer::Done { text: format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()) }
             }
             Err(error) => refused(&error),
         }
     }
-
-    async fn reload(&self) -> Answer {
-        notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_us()));
-        let answer = self.try_reload().await;
-        notify("READY=1");
-        answer
-    }
-
-    async fn try_reload(&self) -> Answer {
-        let began = Instant::now();
-        let config = match (self.reload)() {
-            Ok(config) => Arc::new(config),
-            Err(problems) => {
-                return Answer::Refused {
-                    code: Exit::CONFIG.0,
-                    text: format!("{}\nnothing was changed", problems.to_string().trim_end()),
-                };
-            }
-        };
-        let before = self.supervisor.config();
-        let interpreter = match find_interpreter(&config).await {
-            Ok(interpreter) => interpreter,
-            Err(error) => {
-                return Answer::Refused { code: Exit::CONFIG.0, text: format!("{error}\nnothing was changed") };
-            }
-        };
-        let nodes = if before.nodes == config.nodes { self.supervisor.node_count() } else { config.nodes };
-        if let Err(error) = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await {
-            return refused(&error);
-        }
-        if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader()));
-        }
-        self.shared.change(Instant::now(), |dispatch| {
-            dispatch.bound_queue(config.limits.queue_length);
-            dispatch.bound_in_flight(config.limits.in_flight);
-        });
-        let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
-        if listens_elsewhere(&before.listen, &config.listen) || before.cores != config.cores {
-            text.push_str("; `listen` and `cores` count from the next start on");
-        }
-        Answer::Done { text }
-    }
-}
-
-/// Off this thread, as it may have to install what is required.
-async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, String> {
-    let config = Arc::clone(config);
-    let found = tokio::task::spawn_blocking(move || {
-        supervise::find_or_make(&config, &project::environment(), &mut |_| ())
-            .map_err(|error: PrepareError| error.to_string())
-    });
-    found.await.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 fn refused(error: &ChangeError) -> Answer {

@@ -16,7 +16,7 @@ pub(crate) fn message(text: &str) {
 
 fn paint(text: &str) -> String {
     let paint_line = |line: &str| {
-        for (word, code) in [("error:", "1;31"), ("  hint:", "1;36"), ("✓", "32")] {
+        for (word, code) in [("error:", "1;31"), ("  hint:", "1;36"), ("✓", "32"), ("↻", "36"), ("✗", "31")] {
             if let Some(rest) = line.strip_prefix(word) {
                 return format!("\x1b[{code}m{word}\x1b[0m{rest}");
             }

@@ -6,7 +6,9 @@ use config::{AccessLog, Config, Listen};
 use control::{Place, Recorded, Server, wanted_nodes};
 use policy::Shared;
 use proxy::{Address, Bound, Reader, Settings};
-use supervise::{Extension, Interpreter, ListenerName, Parts, Step, Supervisor};
+use supervise::{
+    Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
+};
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -18,6 +20,7 @@ use crate::{
     args::{Args, Up, name_and_number},
     detach,
     exit::Exit,
+    failure::Failure,
     notify::notify,
     project,
     refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail},
@@ -42,7 +45,8 @@ struct Prepared {
     config: Config,
     nodes: u32,
     place: Place,
-    interpreter: Interpreter,
+    /// Not there only while an application is developed, which then cannot be loaded.
+    interpreter: Result<Interpreter, PrepareError>,
     bound: Bound,
     began: Instant,
     // Given back when everything else has ended.
@@ -60,7 +64,10 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         let step = Step::Note { what: format!("found {} in {file}", config.app) };
         Steps::new(args).show(step);
     }
-    let interpreter = interpreter(args, &config)?;
+    let interpreter = match find_interpreter(args, &config) {
+        Err(error) if !up.reload => return Err(fail(&error.0, Exit::CONFIG)),
+        found => found,
+    };
     let bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
@@ -99,10 +106,12 @@ pub(crate) fn record(place: &Place, recorded: Recorded, say: impl Fn(&str)) {
 }
 
 pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, Exit> {
+    find_interpreter(args, config).map_err(|error| fail(&error.0, Exit::CONFIG))
+}
+
+fn find_interpreter(args: &Args, config: &Config) -> Result<Interpreter, PrepareError> {
     let mut steps = Steps::new(args);
-    let found = supervise::find_or_make(config, &project::environment(), &mut |step| steps.show(step));
-    drop(steps);
-    found.map_err(|error| fail(&error.0, Exit::CONFIG))
+    supervise::find_or_make(config, &project::environment(), &mut |step| steps.show(step))
 }
 
 /// What stops a running Tierce from outside.
@@ -201,13 +210,20 @@ impl Prepared {
         let descriptors = sys::raise_open_files();
         let mut signals = Signals::new().map_err(|error| Refusal::failed("cannot listen for signals", &error))?;
         let config = Arc::new(self.config);
-        let (parts, table) = parts(&config, &self.interpreter, &self.place, sink, listener_names(&self.bound))?;
+        // Before the application is imported, so that no change is missed.
+        let watch = up.reload.then(|| Watch::start(&config)).transpose();
+        let watch = watch.map_err(|explanation| Refusal { explanation, exit: Exit::FAILED })?;
+        let (python, missing) = match self.interpreter {
+            Ok(python) => (python, None),
+            Err(PrepareError(why)) => (Interpreter::none(), Some(why)),
+        };
+        let (parts, table) = parts(&config, &python, &self.place, sink, listener_names(&self.bound))?;
         let shared = Arc::clone(&parts.shared);
         let started = tokio::select! {
-            started = Supervisor::start(parts, self.nodes) => started,
+            started = begin(parts, self.nodes, missing.as_deref(), up) => started,
             () = signals.stop() => return Ok(Exit::INTERRUPTED),
         };
-        let supervisor = started.map_err(|error| cannot_start(&error))?;
+        let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
         let addresses = self.bound.addresses().to_vec();
         // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = Server::start(&self.place)
@@ -215,15 +231,45 @@ impl Prepared {
         let settings = Settings::new(&config, reader());
         let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
+        let place = (self.place, sink.clone());
+        let running = running::Running::new((args, up), (supervisor, self.nodes), edge, shared, place);
+        if let Some(failure) = &failure {
+            running.show(failure, None);
+            running.settle_gate();
+            running.say(&failure.text);
+        }
         if !args.quiet {
-            let text = announcement(&config, self.nodes, &self.interpreter, &addresses, self.began);
-            sink.messages().show(&text);
+            let ready = Ready { nodes: self.nodes, addresses: &addresses, began: self.began, develops: up.reload };
+            sink.messages().show(&match failure {
+                None => announcement(&config, &python, &ready),
+                Some(_) => failed_announcement(&config, &ready),
+            });
         }
         notify(&detach::ready_state());
         sink.messages().then(detach::ready);
-        let running = running::Running::new(args, up, supervisor, edge, shared, (self.place, sink.clone()));
-        Ok(running.run(server, calls, &mut signals).await)
+        Ok(running.run(server, calls, &mut signals, watch).await)
     }
+}
+
+/// Starts everything; `missing` says why there is no Python for it. While an application is developed it is no reason to
+/// end that it cannot be loaded: that is returned, to be shown.
+async fn begin(
+    parts: Parts,
+    nodes: u32,
+    missing: Option<&Explanation>,
+    up: &Up,
+) -> Result<(Supervisor, Option<Failure>), StartError> {
+    if !up.reload {
+        return Ok((Supervisor::start(parts, nodes).await?, None));
+    }
+    let project = parts.config.project.clone();
+    let supervisor = Supervisor::start(parts, 0).await?;
+    let failure = |why: &Explanation| Some(Failure::of_explanation(why, &project, Exit::CONFIG));
+    let failure = match missing {
+        Some(why) => failure(why),
+        None => supervisor.scale(nodes).await.err().and_then(|error| failure(&error.explanation())),
+    };
+    Ok((supervisor, failure))
 }
 
 fn listener_names(bound: &Bound) -> Vec<ListenerName> {
@@ -256,29 +302,42 @@ pub(crate) fn listens_elsewhere(before: &[Listen], now: &[Listen]) -> bool {
     before != now
 }
 
-fn announcement(
-    config: &Config,
+/// What is said when it serves.
+struct Ready<'a> {
     nodes: u32,
-    interpreter: &Interpreter,
-    addresses: &[Address],
+    addresses: &'a [Address],
     began: Instant,
-) -> String {
+    develops: bool,
+}
+
+impl Ready<'_> {
+    /// A wildcard is no address that a browser can open.
+    fn shown(&self) -> impl Iterator<Item = String> {
+        self.addresses.iter().map(|address| address.to_string().replace("http://0.0.0.0:", "http://localhost:"))
+    }
+}
+
+fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -> String {
     let program = say::program();
     let plural = |count: u32, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let (nodes_shown, workers) = (plural(nodes, "node"), plural(config.workers, "worker"));
-    let mut lines = vec![format!("✓ {} on {interpreter}: {nodes_shown} of {workers}", config.app)];
-    for address in addresses {
-        // A wildcard is no address that a browser can open.
-        let shown = address.to_string().replace("http://0.0.0.0:", "http://localhost:");
-        lines.push(format!("✓ {shown}  ready in {:.1} s", began.elapsed().as_secs_f64()));
+    let (nodes, workers) = (plural(ready.nodes, "node"), plural(config.workers, "worker"));
+    let mut lines = vec![format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app)];
+    let develops = if ready.develops { ", reloads when a file changes" } else { "" };
+    for shown in ready.shown() {
+        lines.push(format!("✓ {shown}  ready in {:.1} s{develops}", ready.began.elapsed().as_secs_f64()));
     }
     let stop = if detach::is_detached() { format!("{program} down") } else { "Ctrl-C".to_owned() };
     lines.push(format!(
         "  {program} scale {}={}   {program} ps   {program} logs -f   {program} reload   {stop} to stop",
         config.name,
-        nodes.max(1) + 1
+        ready.nodes.max(1) + 1
     ));
     lines.join("\n")
+}
+
+fn failed_announcement(config: &Config, ready: &Ready<'_>) -> String {
+    let line = |shown| format!("✗ {shown}  shows why {} cannot be loaded; waiting for a change", config.app);
+    ready.shown().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

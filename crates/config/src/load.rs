@@ -45,7 +45,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let project = source.project.clone();
     let app = app_ref(source, values);
     let name = name(values);
-    let env = environment(source, values);
+    let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let listen = addresses(source, values);
     let config = Config {
@@ -58,6 +58,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
         env,
+        env_file,
         user: values.text("user").map(|(user, _)| user),
         expose: if values.flag("expose").unwrap_or(false) { Expose::Shown } else { Expose::Hidden },
         limits: limits(values),
@@ -139,19 +140,22 @@ fn python(source: &Source, values: &mut Values) -> Option<PathBuf> {
     Some(if path.contains('/') { source::clean(&source.project.join(path)) } else { PathBuf::from(path) })
 }
 
-fn environment(source: &Source, values: &mut Values) -> BTreeMap<String, String> {
+/// The variables, and the file that some of them come from.
+fn environment(source: &Source, values: &mut Values) -> (BTreeMap<String, String>, Option<PathBuf>) {
     let mut env = BTreeMap::new();
+    let mut file = None;
     if let Some((path, given)) = values.text("env_file") {
         let path = source::clean(&source.project.join(path));
         match source::text(&path) {
             Ok(text) => env = env_file::read(&path, &text, &mut values.problems),
             Err(what) => values.reject("env_file", &given, what, None),
         }
+        file = Some(path);
     }
-    let Some(given) = values.given("env") else { return env };
+    let Some(given) = values.given("env") else { return (env, file) };
     let Raw::Table(entries) = &given.raw else {
         values.reject("env", &given, format!("expected a table of texts, found {}", given.raw.kind()), None);
-        return env;
+        return (env, file);
     };
     for (name, entry) in entries {
         let path = format!("env.{name}");
@@ -166,7 +170,7 @@ fn environment(source: &Source, values: &mut Values) -> BTreeMap<String, String>
             }
         }
     }
-    env
+    (env, file)
 }
 
 const SECONDS_30: Duration = Duration::from_secs(30);

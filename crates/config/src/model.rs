@@ -31,6 +31,8 @@ pub struct Config {
     pub pythonpath: Vec<PathBuf>,
     /// Variables for the application; those of `env_file` included.
     pub env: BTreeMap<String, String>,
+    /// The file that some of them come from.
+    pub env_file: Option<PathBuf>,
     /// Whom the application runs as.
     pub user: Option<String>,
     /// Whether responses name their worker.

@@ -212,6 +212,10 @@ impl<W> Dispatch<W> {
 
     /// Looks, a few times a second, whether more requests in flight only add latency.
     pub fn regulate(&mut self, now: Instant) -> Option<GrowthChange> {
+        if self.gate != Gate::Open {
+            // What is not run says nothing of how it would run.
+            return None;
+        }
         let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         self.growth.look(now, Sight { in_flight: self.in_flight, queued, ended: self.ended })
     }

@@ -42,7 +42,8 @@ fn likes_html<'a>(accepts: impl Iterator<Item = &'a [u8]>) -> bool {
         let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
         says_nothing &= kind.is_empty();
-        let quality = parts.find_map(|part| part.strip_prefix(b"q=").or(part.strip_prefix(b"Q="))).map_or(1.0, quality);
+        let quality =
+            parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="))).map_or(1.0, quality);
         for (liking, name) in [(&mut html, b"text/html".as_slice()), (&mut plain, b"text/plain")] {
             let named = match kind.as_slice() {
                 b"*/*" => 1,

@@ -44,6 +44,11 @@ pub(crate) struct NodeHandle {
 }
 
 impl NodeHandle {
+    /// Its workers that get requests.
+    pub(crate) fn workers(&self) -> Vec<WorkerId> {
+        self.view.borrow().workers.iter().filter_map(|worker| worker.id).collect()
+    }
+
     /// The item of `ps`.
     pub(crate) fn status(&self) -> NodeStatus {
         let view = self.view.borrow();

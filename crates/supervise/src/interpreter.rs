@@ -46,6 +46,13 @@ pub struct Interpreter {
     pub(crate) _hold: Option<Arc<venv::Hold>>,
 }
 
+impl Interpreter {
+    /// Stands for one that was not found: no node can be started with it.
+    pub fn none() -> Self {
+        Self { path: PathBuf::new(), version: String::new(), origin: Origin::System, _hold: None }
+    }
+}
+
 impl fmt::Display for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = match self.origin {

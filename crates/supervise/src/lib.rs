@@ -22,6 +22,7 @@ mod zygote; // the process that imports and forks
 mod table; // the node table and the dispatch, changed together
 mod ended; // how a worker process has ended, in words
 mod backoff; // when to try again
+mod watch; // files of the project that change
 mod output; // what applications print
 
 pub use context::{ListenerName, Parts};
@@ -30,4 +31,5 @@ pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
 pub use start_error::StartError;
 pub use status::{NodeStatus, WorkerReasons, WorkerStatus};
-pub use supervisor::{ChangeError, Down, Supervisor, check_import};
+pub use supervisor::{ChangeError, Down, Replaced, Supervisor, check_import};
+pub use watch::{Noticed, Watch};

@@ -13,7 +13,7 @@ use std::{
 use config::Config;
 use policy::Outlook;
 use tokio::{
-    sync::{Semaphore, oneshot},
+    sync::{Notify, Semaphore, oneshot},
     task::{JoinHandle, JoinSet, spawn_local},
 };
 
@@ -42,6 +42,7 @@ struct Inner {
     nodes: RefCell<Vec<NodeHandle>>,
     generation: Cell<u32>,
     busy: RefCell<Option<String>>,
+    idle: Notify,
     regulator: RefCell<Option<JoinHandle<()>>>,
 }
 
@@ -91,11 +92,29 @@ pub struct Down {
     pub cut: u64,
 }
 
-struct Busy<'a>(&'a RefCell<Option<String>>);
+/// A change is under way as long as this lives.
+#[derive(Debug)]
+struct Busy(Rc<Inner>);
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
-        *self.0.borrow_mut() = None;
+        *self.0.busy.borrow_mut() = None;
+        self.0.idle.notify_waiters();
+    }
+}
+
+/// A new generation gets the requests; the one that it replaces has still to go, and until then the change is under way.
+#[must_use = "the nodes that were replaced are there until they are retired"]
+#[derive(Debug)]
+pub struct Replaced {
+    old: Vec<NodeHandle>,
+    _busy: Busy,
+}
+
+impl Replaced {
+    /// Drains the old nodes; what is in flight there after `limit` is cut off.
+    pub async fn retire(self, limit: Duration) {
+        drain_all(self.old, limit).await;
     }
 }
 
@@ -120,6 +139,7 @@ impl Supervisor {
             nodes: RefCell::default(),
             generation: Cell::new(1),
             busy: RefCell::default(),
+            idle: Notify::new(),
             regulator: RefCell::default(),
         };
         let supervisor = Self { inner: Rc::new(inner) };
@@ -149,9 +169,14 @@ impl Supervisor {
         Ok(())
     }
 
-    /// New code and configuration: a whole new generation beside the old, which is drained when the new one is ready.
-    pub async fn reload(&self, config: Arc<Config>, interpreter: Interpreter, nodes: u32) -> Result<(), ChangeError> {
-        let _busy = self.begin(format!("reloading {}", config.name))?;
+    /// New code and configuration: a whole new generation beside the old, which is to be retired when this returns.
+    pub async fn reload(
+        &self,
+        config: Arc<Config>,
+        interpreter: Interpreter,
+        nodes: u32,
+    ) -> Result<Replaced, ChangeError> {
+        let busy = self.begin(format!("reloading {}", config.name))?;
         let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
         let generation = self.inner.generation.get() + 1;
         let started = match self.start_nodes(1..=nodes, generation).await {
@@ -164,9 +189,11 @@ impl Supervisor {
         };
         self.inner.generation.set(generation);
         let old = std::mem::take(&mut *self.inner.nodes.borrow_mut());
+        // At once, and not when each comes round to it: what is asked from now on is for the new ones.
+        let leaving: Vec<_> = old.iter().flat_map(NodeHandle::workers).collect();
+        self.inner.context.table.drain(&leaving);
         self.enlist(started);
-        self.retire(old).await;
-        Ok(())
+        Ok(Replaced { old, _busy: busy })
     }
 
     /// Replaces the nodes one at a time, the new one ready first.
@@ -202,6 +229,17 @@ impl Supervisor {
         self.inner.busy.borrow().clone()
     }
 
+    /// Returns when no change is under way.
+    pub async fn until_idle(&self) {
+        loop {
+            let changed = self.inner.idle.notified();
+            if self.inner.busy.borrow().is_none() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// The configuration that counts now.
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.inner.config.borrow())
@@ -222,13 +260,13 @@ impl Supervisor {
         self.inner.nodes.borrow().iter().map(NodeHandle::status).collect()
     }
 
-    fn begin(&self, what: String) -> Result<Busy<'_>, ChangeError> {
+    fn begin(&self, what: String) -> Result<Busy, ChangeError> {
         let mut busy = self.inner.busy.borrow_mut();
         if let Some(with) = &*busy {
             return Err(ChangeError::Busy { with: with.clone() });
         }
         *busy = Some(what);
-        Ok(Busy(&self.inner.busy))
+        Ok(Busy(Rc::clone(&self.inner)))
     }
 
     /// Starts nodes side by side, a few at a time; all or none.

@@ -34,7 +34,7 @@ impl<'a> Running<'a> {
         let err = collect(child.stderr.take().unwrap());
         let mut running = Self { project, child, out, err };
         let until = Instant::now() + DEADLINE;
-        while !running.err().contains("ready in") {
+        while !["ready in", "waiting for a change"].iter().any(|said| running.err().contains(said)) {
             let gone = running.child.try_wait().unwrap();
             assert!(gone.is_none() && Instant::now() < until, "not ready ({gone:?}): {}", running.err());
             sleep(LOOK);
