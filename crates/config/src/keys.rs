@@ -84,9 +84,15 @@ pub(crate) const KEYS: &[Key] = &[
         "duration",
         "`\"30s\"`",
         "`-t`, `--timeout`",
-        "From handing a request to a worker to the head of its response; beyond: 504.",
+        "From the call of the application to the head of its response; beyond: 504.",
     ),
-    key("limits.queue", "duration", "`\"30s\"`", "", "The longest wait for a free slot; beyond: 503."),
+    key(
+        "limits.queue",
+        "duration",
+        "`\"30s\"`",
+        "",
+        "The longest wait until a worker starts the request; beyond: 503.",
+    ),
     key("limits.queue_length", "number, 1 to 1000000", "10000", "", "How many requests may wait; beyond: 503."),
     key(
         "limits.in_flight",

@@ -30,6 +30,7 @@ pub struct Lease {
     worker: WorkerId,
     ticket: Ticket,
     given: Instant,
+    started: Option<Instant>,
     stage: Stage,
 }
 
@@ -185,7 +186,7 @@ impl Shared {
     }
 
     fn lease(self: &Arc<Self>, worker: WorkerId, ticket: Ticket, given: Instant) -> Lease {
-        Lease { shared: Arc::clone(self), worker, ticket, given, stage: Stage::Given }
+        Lease { shared: Arc::clone(self), worker, ticket, given, started: None, stage: Stage::Given }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -213,6 +214,7 @@ impl Lease {
     pub fn start(&mut self, now: Instant) {
         if self.stage == Stage::Given {
             self.stage = Stage::Started;
+            self.started = Some(now);
             let waited = now.saturating_duration_since(self.given);
             let waiting = {
                 let mut dispatch = self.shared.lock();
@@ -223,6 +225,11 @@ impl Lease {
                 self.shared.grant(now);
             }
         }
+    }
+
+    /// When [`Lease::start`] was called first.
+    pub fn started(&self) -> Option<Instant> {
+        self.started
     }
 
     /// Whether [`Lease::start`] was called.

@@ -187,7 +187,10 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Result<(), Cause> {
         while self.state == State::Streaming {
-            if !attempt.has_started() || !self.is_wanted(connection, attempt, answer) {
+            if !attempt.has_started() {
+                return Ok(());
+            }
+            if !self.is_wanted(connection, attempt, answer) {
                 self.wait_for_application(connection, answer);
                 return Ok(());
             }

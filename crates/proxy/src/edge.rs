@@ -25,9 +25,9 @@ pub struct Settings {
     pub body: u64,
     /// How long a client may keep us waiting for the bytes of its body.
     pub patience: Duration,
-    /// From the handing over of a request to the head of its response.
+    /// From the start of a handler to the head of its response.
     pub time: Duration,
-    /// The longest wait for a slot.
+    /// The longest wait for a worker that starts the request.
     pub queue: Duration,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,

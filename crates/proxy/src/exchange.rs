@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use config::OnDisconnect;
@@ -39,6 +39,9 @@ pub(crate) struct Attempt {
     link: Rc<Link>,
     id: ExchangeId,
     pub(crate) mailbox: Rc<Mailbox>,
+    given: Instant,
+    /// The end of the queue's time, which runs until the worker starts it.
+    start_by: Instant,
     /// Nothing more is to come, or there is nobody any more to be told that nobody wants it.
     pub(crate) over: bool,
     /// What the worker is told when the attempt ends early, and the request's name for its log.
@@ -49,6 +52,29 @@ impl Attempt {
     /// Whether the application is known to have been called.
     pub(crate) fn has_started(&self) -> bool {
         self.links.has_started(&self.link, self.id)
+    }
+
+    /// The deadline has passed: what that means depends on whether the application was called, and when. `None` when it
+    /// was set again, because time is left.
+    ///
+    /// While the request waits unstarted the deadline is at most `time` away, so that a start is not noticed too late.
+    fn judge_time(&self, connection: &Connection, time: Duration) -> Option<Failure> {
+        let now = Instant::now();
+        let left = match self.links.started(&self.link, self.id, self.given) {
+            Some(since) => {
+                let left = time.saturating_sub(now.saturating_duration_since(since));
+                if left.is_zero() {
+                    return Some(Failure::Ended(Cause::HttpResponseTimeout));
+                }
+                left
+            }
+            None if now < self.start_by => time.min(self.start_by - now),
+            None if self.links.withdraw(&self.link, self.id) => return Some(Failure::NotStarted),
+            // It was called in this moment.
+            None => time,
+        };
+        connection.deadline.set(now, left, Waits::Busy);
+        None
     }
 
     /// The request ends early, and its handler is to know why.
@@ -83,25 +109,30 @@ impl Drop for Attempt {
 }
 
 /// Why a worker did not give a head.
+#[derive(Debug)]
 enum Failure {
     Turned(Turned),
+    /// It was taken back, because it has waited for too long.
+    NotStarted,
     Ended(Cause),
 }
 
-/// Brings the request to a worker with a slot, and if need be to another, until a response's head is in the mailbox.
+/// Brings the request to a worker with a slot, and if need be to another, until a response's head is in the mailbox. One
+/// of them has to start it by the given time.
 pub(crate) async fn run(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
     mut lease: Lease,
+    mut start_by: Instant,
     story: &mut Story,
 ) -> Result<Attempt, Ending> {
     let ticket = lease.ticket();
     let mut starts = 0;
     for _ in 0..LEASES_MAX {
-        let Some(mut attempt) = begin(connection, request, upload, lease, story) else {
+        let Some(mut attempt) = begin(connection, request, upload, lease, start_by, story) else {
             tokio::task::yield_now().await;
-            lease = again(connection, upload, ticket).await?;
+            lease = again(connection, upload, ticket, start_by).await?;
             continue;
         };
         let failure = match await_head(connection, request, upload, &attempt).await {
@@ -115,6 +146,11 @@ pub(crate) async fn run(
             Failure::Ended(cause) => {
                 attempt.abandon(connection, request, cause);
                 return Err(Ending::new(cause, Phase::AwaitHead));
+            }
+            Failure::NotStarted => {
+                attempt.over = true;
+                story.taken_back();
+                return Err(Ending::new(Cause::QueueTimeout, Phase::Queue));
             }
             Failure::Turned(Turned::Aborted(abort)) => {
                 attempt.over = true;
@@ -135,16 +171,23 @@ pub(crate) async fn run(
         if !may_try_again(&tried) {
             return Err(Ending::new(Cause::WorkerCrashed, Phase::AwaitHead));
         }
-        lease = again(connection, upload, ticket).await?;
+        if started {
+            start_by = Instant::now() + connection.thread.settings().queue;
+        }
+        lease = again(connection, upload, ticket, start_by).await?;
     }
     Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead))
 }
 
 /// Back to the queue, at the old place in the order.
-async fn again(connection: &mut Connection, upload: &Upload, ticket: Ticket) -> Result<Lease, Ending> {
+async fn again(
+    connection: &mut Connection,
+    upload: &Upload,
+    ticket: Ticket,
+    start_by: Instant,
+) -> Result<Lease, Ending> {
     let turn = connection.thread.shared.readmit(Instant::now(), ticket);
-    let limit = connection.thread.settings().queue;
-    queue::wait(connection, turn, limit, upload.end()).await
+    queue::wait(connection, turn, start_by, upload.end()).await
 }
 
 /// Hands the request over; `None` when the worker cannot be reached.
@@ -153,6 +196,7 @@ fn begin(
     request: &Request<'_>,
     upload: &mut Upload,
     lease: Lease,
+    start_by: Instant,
     story: &mut Story,
 ) -> Option<Attempt> {
     let thread = &connection.thread;
@@ -161,12 +205,14 @@ fn begin(
     let (id, mailbox) = thread.links.begin(&link, lease, |out, id| write(connection, request, upload, out, id))?;
     let now = Instant::now();
     story.handed_over(now, Arc::clone(&link.node), link.pid);
-    connection.deadline.set(now, thread.settings().time, Waits::Busy);
+    connection.deadline.set(now, request.time.min(start_by.saturating_duration_since(now)), Waits::Busy);
     Some(Attempt {
         links: Rc::clone(&thread.links),
         link,
         id,
         mailbox,
+        given: now,
+        start_by,
         over: false,
         cancel: (Cancel::Unwanted, String::new()),
     })
@@ -270,8 +316,10 @@ fn poll_head(
     {
         return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
     }
-    if connection.deadline.poll(context) {
-        return Poll::Ready(Err(Failure::Ended(Cause::HttpResponseTimeout)));
+    while connection.deadline.poll(context) {
+        if let Some(failure) = attempt.judge_time(connection, request.time) {
+            return Poll::Ready(Err(failure));
+        }
     }
     Poll::Pending
 }

@@ -159,14 +159,33 @@ impl Links {
         link.end.ledger().state(id) == State::Started
     }
 
+    /// Since when the application runs it, to a few milliseconds; `None` while the worker has not started it. For one that
+    /// is not known here any more, since it was `given`.
+    pub(crate) fn started(&self, link: &Link, id: ExchangeId, given: Instant) -> Option<Instant> {
+        if !self.has_started(link, id) {
+            return None;
+        }
+        self.note_start(link, id, Instant::now());
+        link.places.borrow().held(id).and_then(|held| held.lease.started()).or(Some(given))
+    }
+
+    /// Takes the request back, unless it has started.
+    #[must_use]
+    pub(crate) fn withdraw(&self, link: &Link, id: ExchangeId) -> bool {
+        let withdrawn = link.end.ledger().withdraw(id);
+        if withdrawn {
+            drop(self.release(link, id));
+        }
+        withdrawn
+    }
+
     /// Nobody wants the response any more. What has not started is taken back; otherwise the worker is told why, and the
     /// slot stays leased until the work has ended. `title` names the request in the log.
     pub(crate) fn cancel(&self, link: &Link, id: ExchangeId, why: Cancel, title: &str) {
         if link.closed.get() || link.places.borrow().held(id).is_none() {
             return;
         }
-        if link.end.ledger().withdraw(id) {
-            drop(self.release(link, id));
+        if self.withdraw(link, id) {
             return;
         }
         self.note_start(link, id, Instant::now());

@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     task::Poll,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use policy::{Lease, Turn};
@@ -17,11 +17,11 @@ use crate::{
     deadline::Waits,
 };
 
-/// Waits for the slot that `turn` promises. `behind` bytes of the input belong to the request.
+/// Waits for the slot that `turn` promises, at most `until` then. `behind` bytes of the input belong to the request.
 pub(crate) async fn wait(
     connection: &mut Connection,
     turn: Turn,
-    limit: Duration,
+    until: Instant,
     behind: usize,
 ) -> Result<Lease, Ending> {
     let mut queued = match turn {
@@ -31,7 +31,7 @@ pub(crate) async fn wait(
         Turn::Wait(queued) => queued,
     };
     let now = Instant::now();
-    connection.deadline.set(now, limit, Waits::Busy);
+    connection.deadline.set(now, until.saturating_duration_since(now), Waits::Busy);
     connection.thread.links.look_for_starts(now);
     let granted = {
         let mut granted = pin!(queued.granted());

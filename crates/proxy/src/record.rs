@@ -9,7 +9,7 @@ use std::{
 use http::Version;
 use policy::NodeLabel;
 use telemetry::RequestEvent;
-use units::Ending;
+use units::{Ending, Phase};
 
 use crate::{connection::Connection, request::Request};
 
@@ -54,6 +54,11 @@ impl Story {
         self.pid = pid;
     }
 
+    /// The worker had not started it; it has only waited.
+    pub(crate) fn taken_back(&mut self) {
+        (self.granted, self.handed_over, self.node) = (None, None, None);
+    }
+
     /// The response's head is here.
     pub(crate) fn head_arrived(&mut self, now: Instant) {
         self.head_arrived = Some(now);
@@ -88,6 +93,10 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         (Some(from), Some(to)) => microseconds(to.saturating_duration_since(from)),
         _ => 0,
     };
+    let left_queue = match ending.phase {
+        Phase::Queue => Some(now),
+        _ => story.granted.or(story.handed_over),
+    };
     let (node, worker) = story.worker().unwrap_or(("", 0));
     let event = RequestEvent {
         unix_us: connection.thread.unix_us(story.began),
@@ -102,7 +111,7 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         status: story.status,
         bytes_in: story.bytes_in,
         bytes_out: story.bytes_out,
-        queue_us: between(Some(story.began), story.granted.or(story.handed_over)),
+        queue_us: between(Some(story.began), left_queue),
         app_us: between(story.handed_over, story.head_arrived.or(Some(now))),
         total_us: microseconds(now.saturating_duration_since(story.began)),
         node,

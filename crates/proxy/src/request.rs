@@ -81,11 +81,12 @@ async fn answer(
         connection.closing |= !upload.is_complete();
         return Ok(respond::tell_options(connection, request, story).await);
     }
-    let turn = connection.thread.shared.admit(Instant::now());
-    let limit = connection.thread.settings().queue;
-    let lease = queue::wait(connection, turn, limit, upload.end()).await?;
+    let now = Instant::now();
+    let start_by = now + connection.thread.settings().queue;
+    let turn = connection.thread.shared.admit(now);
+    let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
-    let attempt = exchange::run(connection, request, upload, lease, story).await?;
+    let attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }
 

@@ -56,3 +56,56 @@ fn a_body_that_stalls_before_the_answer_is_a_request_timeout() {
     assert_eq!((response.status, response.field("connection")), (408, Some("close")));
     scripted.next_of(id, Kind::Cancel);
 }
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn what_no_worker_starts_in_time_was_only_queued() {
+    for request in [GET, STALLS] {
+        let mut scripted = Scripted::new(|settings| {
+            settings.time = SHORT;
+            settings.queue = SHORT * 3;
+        });
+        let mut client = scripted.client();
+        client.send(request).unwrap();
+        let id = scripted.request();
+        let response = client.response().unwrap();
+        assert_eq!((response.status, response.field("retry-after")), (503, Some("1")), "{request}");
+        assert!(response.text().contains("queue_timeout"), "{}", response.text());
+        assert!(scripted.is_taken_back(id), "the worker must not start it after this answer");
+    }
+}
+
+#[test]
+fn the_time_of_a_handler_begins_when_it_is_called() {
+    // Long enough for what is between a start and its answer here, on a machine that has other things to do.
+    let mut scripted = Scripted::new(|settings| settings.time = SHORT * 5);
+    let [mut waits, mut hangs] = [(); 2].map(|()| scripted.client());
+    waits.send(GET).unwrap();
+    let waiting = scripted.request();
+    hangs.send(GET).unwrap();
+    let hanging = scripted.request();
+    scripted.start(hanging);
+    let late = hangs.response().unwrap();
+    assert_eq!(late.status, 504);
+    assert!(late.text().contains("http_response_timeout"), "{}", late.text());
+    scripted.next_of(hanging, Kind::Cancel);
+    // The other was handed over before, and has all its time still before it, but not more.
+    scripted.start(waiting);
+    scripted.respond(waiting, b"in time");
+    assert_eq!(waits.head().unwrap().status, 200);
+    hangs.send(GET).unwrap();
+    let hanging = scripted.request();
+    waits_longer(&mut scripted);
+    scripted.start(hanging);
+    assert_eq!(hangs.response().unwrap().status, 504);
+}
+
+/// Until the time of a handler has passed once more.
+fn waits_longer(scripted: &mut Scripted) {
+    let mut client = scripted.client();
+    client.send(GET).unwrap();
+    let id = scripted.request();
+    scripted.start(id);
+    assert_eq!(client.response().unwrap().status, 504);
+}

@@ -28,7 +28,7 @@ pub enum Cause {
     HttpResponseIncomplete,
     /// No slot was free, and the queue is full.
     QueueFull,
-    /// No slot became free within `limits.queue`.
+    /// No worker has started the request within `limits.queue`.
     QueueTimeout,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
     ProxyInternalError,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use config::{Expose, Listen, OnDisconnect};
-use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, write_frame, write_response};
+use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, State, write_frame, write_response};
 use policy::{NodeLabel, Shared, WorkerEntry};
 use sys::SharedWords;
 use telemetry::{LineFormat, LogSink, Messages, Output};
@@ -109,6 +109,11 @@ impl Scripted {
     /// Claims a request, as a worker does when it calls the application.
     pub(super) fn start(&self, id: ExchangeId) {
         assert!(self.end.ledger().start(id), "the edge has taken it back");
+    }
+
+    /// Whether a request that was not started must not be started any more.
+    pub(super) fn is_taken_back(&self, id: ExchangeId) -> bool {
+        self.end.ledger().state(id) == State::Withdrawn
     }
 
     /// Sends a frame.
