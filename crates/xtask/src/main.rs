@@ -1,5 +1,7 @@
-//! The project's own commands: `cargo xtask test` installs what the tests need and runs all of them.
+//! The project's own commands: `cargo xtask test` installs what the tests need and runs all of them; `cargo xtask bench`
+//! measures Tierce beside its peers.
 
+mod bench; // Tierce and its peers, side by side
 mod layers; // who may depend on whom
 mod python; // the environment of the whole-program tests
 
@@ -15,7 +17,8 @@ fn main() -> ExitCode {
     let result = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
         ["reference"] => write_reference(),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference")),
+        ["bench", ref options @ ..] => bench::run(&root(), options),
+        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference | bench [CELL...] [--help]")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,6 +38,7 @@ fn test() -> Result<()> {
     check_reference()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    step(Command::new("python3").args(["-m", "unittest", "discover", "-s", "bench"]))?;
     python::prepare(&root())?;
     // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
     step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
@@ -47,7 +51,7 @@ fn cargo(words: &[&str]) -> Result<()> {
 /// Runs a step in the project's directory and says which one.
 fn step(command: &mut Command) -> Result<()> {
     let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
-    eprintln!("== cargo {}", words.join(" "));
+    eprintln!("== {} {}", Path::new(command.get_program()).file_name().unwrap_or_default().display(), words.join(" "));
     run(command.current_dir(root()))
 }
 
