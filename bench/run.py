@@ -199,7 +199,7 @@ def heading(about):
     lines = [
         f"Tierce {about['commit']}; {versions}; Python {about['python']}",
         f"{about['cores']} cores, load average {about['load_average']:.1f} at the start"
-        f"; rounds: {about['rounds']}, seconds each: {about['seconds']}; access logs off but in tierce+log",
+        f"; {about['rounds']} rounds, {about['seconds']} s each; access logs off but in tierce+log",
         report.LEGEND,
     ]
     if about["load_average"] > 0.5:
