@@ -56,6 +56,21 @@ pub(crate) enum More {
     Nothing,
 }
 
+/// How far the response has come with a piece of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// As far as before: there was nothing to send.
+    Same,
+    /// More may follow.
+    Open,
+    /// All that was announced has been sent.
+    Complete,
+    /// The same, and this piece was longer than that.
+    Excess,
+    /// The head is all of it: a body is not sent.
+    Bodiless,
+}
+
 /// Why nothing can be sent.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -93,14 +108,17 @@ impl Reply {
         self.head = Some(head);
     }
 
-    /// Sends a piece of the body. PEP 3333: the head leaves with the first bytes that are not empty, and each piece
-    /// has left before the application is asked for the next.
-    pub(crate) fn write(&mut self, py: Python<'_>, data: &[u8], more: More) -> Result<(), Stop> {
-        if self.stage == Stage::Ended || (data.is_empty() && more == More::Follows) {
-            return Ok(());
+    /// Appends a piece of the body, for the caller to flush. PEP 3333: the head leaves with the first bytes that are not
+    /// empty, and no more than Content-Length is sent.
+    pub(crate) fn write(&mut self, py: Python<'_>, data: &[u8], more: More) -> Result<Progress, Stop> {
+        if data.is_empty() && (self.stage == Stage::Ended || more == More::Follows) {
+            return Ok(Progress::Same);
         }
         let Some(head) = &mut self.head else { return Err(Stop::NoHead) };
         let bodiless = self.to_head || matches!(head.status, 204 | 304);
+        if self.stage == Stage::Ended {
+            return Ok(if bodiless { Progress::Bodiless } else { Progress::Excess });
+        }
         if more == More::Nothing && self.stage == Stage::Unsent && head.length.is_none() && head.status != 304 {
             // An empty answer to HEAD says nothing about the length of the same answer to GET.
             head.length = Some(data.len() as u64).filter(|length| *length != 0 || !self.to_head);
@@ -109,21 +127,29 @@ impl Reply {
             // RFC 9110 §8.6: no Content-Length in a response without content by its nature.
             head.length = None;
         }
+        if bodiless {
+            self.send(py, &[], More::Nothing)?;
+            return Ok(Progress::Bodiless);
+        }
         let left = head.length.map_or(u64::MAX, |length| length - self.sent);
-        let data = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
-        let data = if bodiless { &[] } else { data };
-        let reached = head.length == Some(self.sent + data.len() as u64);
-        if more == More::Nothing && !bodiless && head.length.is_some() && !reached {
+        let piece = &data[..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+        let reached = head.length == Some(self.sent + piece.len() as u64);
+        if more == More::Nothing && head.length.is_some() && !reached {
             // Not even the head is sent, if it can be helped: then the client gets a clear error.
             self.abort(Abort::Incomplete);
-            return Ok(());
+            return Ok(Progress::Complete);
         }
-        let more = if bodiless || reached { More::Nothing } else { more };
-        self.send(py, data, more)?;
-        if more == More::Follows {
-            self.exchange.wire.flush();
-        }
-        Ok(())
+        self.send(py, piece, if reached { More::Nothing } else { more })?;
+        Ok(match (piece.len() < data.len(), reached || more == More::Nothing) {
+            (true, _) => Progress::Excess,
+            (_, true) => Progress::Complete,
+            (_, false) => Progress::Open,
+        })
+    }
+
+    /// Sends what was appended.
+    pub(crate) fn flush(&self) {
+        self.exchange.wire.flush();
     }
 
     /// The response cannot be completed.

@@ -23,7 +23,7 @@ use crate::{
     exchange::Exchange,
     input::Input,
     pool::{BATCH, Ticket},
-    reply::{More, Reply},
+    reply::{More, Progress, Reply},
     serve::Worker,
     start_response::{Desk, Voice},
     warden,
@@ -82,17 +82,18 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
     };
     drop(job.payload);
     let iterable = worker.app.bind(py).call1((environ, start_response))?;
-    let responded = respond(py, &iterable, voice.get(), &job.exchange);
+    let mut tail = Tail { closing: &worker.closing, exchange: &job.exchange, ticket, begun: None };
+    let responded = respond(py, &iterable, voice.get(), &mut tail);
     // `close` is not to be interrupted: it gives back what the application holds.
     end_interrupts(py, &job.exchange);
-    let begun = Instant::now();
-    let closed = close(&iterable, || {
-        if BATCH < begun.duration_since(ticket.since) && !worker.closing.is_quick() {
-            // This answer is late as it is, and what `close` does takes its time.
-            job.exchange.wire.flush();
-        }
-    });
-    worker.closing.took(begun.elapsed());
+    let closed = close(&iterable, || tail.begin());
+    tail.end();
+    if let (Err(_), Err(error)) = (&responded, &closed)
+        && !job.exchange.is_cancelled()
+    {
+        // The first one is told by whoever called.
+        error.display(py);
+    }
     responded.and(closed)
 }
 
@@ -103,7 +104,34 @@ fn end_interrupts(py: Python<'_>, exchange: &Exchange) {
     }
 }
 
-/// How long `close` takes in this application, as a moving average in microseconds.
+/// What is left to do for an answer that is complete: the end of its iterable, and `close`.
+struct Tail<'a> {
+    closing: &'a Closing,
+    exchange: &'a Exchange,
+    ticket: Ticket,
+    begun: Option<Instant>,
+}
+
+impl Tail<'_> {
+    fn begin(&mut self) {
+        if self.begun.is_none() {
+            let now = Instant::now();
+            self.begun = Some(now);
+            if BATCH < now.duration_since(self.ticket.since) && !self.closing.is_quick() {
+                // This answer is late as it is, and the rest takes its time.
+                self.exchange.wire.flush();
+            }
+        }
+    }
+
+    fn end(self) {
+        if let Some(begun) = self.begun {
+            self.closing.took(begun.elapsed());
+        }
+    }
+}
+
+/// How long a [`Tail`] takes in this application, as a moving average in microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Closing(AtomicU32);
 
@@ -123,7 +151,7 @@ impl Closing {
 }
 
 /// Sends what the application has returned.
-fn respond(py: Python<'_>, iterable: &Bound<'_, PyAny>, voice: &Voice, exchange: &Exchange) -> PyResult<()> {
+fn respond(py: Python<'_>, iterable: &Bound<'_, PyAny>, voice: &Voice, tail: &mut Tail<'_>) -> PyResult<()> {
     let write = |chunk: &Bound<'_, PyAny>, more| {
         let bytes = chunk.cast::<PyBytes>().map_err(|_| not_bytes(chunk))?;
         voice.with_reply(|reply| Ok(reply.write(py, bytes.as_bytes(), more)?))
@@ -134,15 +162,21 @@ fn respond(py: Python<'_>, iterable: &Bound<'_, PyAny>, voice: &Voice, exchange:
         _ => None,
     };
     if let Some(only) = only {
-        return write(&only, More::Nothing);
+        return write(&only, More::Nothing).map(drop);
     }
     for chunk in iterable.try_iter()? {
-        write(&chunk?, More::Follows)?;
-        if exchange.is_cancelled() {
+        match write(&chunk?, More::Follows)? {
+            Progress::Same => {}
+            Progress::Open => tail.exchange.wire.flush(),
+            // Once more it is asked, as many applications note the end of a body behind its last block.
+            Progress::Complete => tail.begin(),
+            Progress::Excess | Progress::Bodiless => return Ok(()),
+        }
+        if tail.exchange.is_cancelled() {
             return Ok(());
         }
     }
-    voice.with_reply(|reply| Ok(reply.write(py, &[], More::Nothing)?))
+    voice.with_reply(|reply| Ok(reply.write(py, &[], More::Nothing).map(drop)?))
 }
 
 /// PEP 3333: `close` of the iterable, if it has one, on every path.

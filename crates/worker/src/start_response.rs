@@ -14,7 +14,7 @@ use pyo3::{
 
 use crate::{
     python::{push_latin1, references},
-    reply::{Head, More, Reply, Stop},
+    reply::{Head, More, Progress, Reply, Stop},
 };
 
 /// A head longer than this is a mistake; it also bounds the frame.
@@ -112,7 +112,15 @@ impl Voice {
     }
 
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        self.with_reply(|reply| reply.write(py, data.as_bytes(), More::Follows).map_err(PyErr::from))
+        self.with_reply(|reply| {
+            let progress = reply.write(py, data.as_bytes(), More::Follows)?;
+            // It has left before the application goes on.
+            reply.flush();
+            match progress {
+                Progress::Excess => Err(PyValueError::new_err("the body is longer than its Content-Length")),
+                Progress::Same | Progress::Open | Progress::Complete | Progress::Bodiless => Ok(()),
+            }
+        })
     }
 }
 
