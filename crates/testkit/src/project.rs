@@ -16,7 +16,7 @@ use crate::{
     running::Running,
 };
 
-/// The Python that has Flask and Django, which `cargo xtask test` prepares.
+/// The Python that has the frameworks of the tests, which `cargo xtask test` prepares.
 ///
 /// # Panics
 /// When it is missing.

@@ -1,4 +1,4 @@
-//! The environment of the whole-program tests: real Flask and Django in `target/test-venv`.
+//! The environment of the whole-program tests: real frameworks in `target/test-venv`.
 //!
 //! Invariant: what `prepare` has accepted can be imported; a half-made environment is made anew.
 
@@ -12,7 +12,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-const PACKAGES: [&str; 2] = ["flask==3.1.3", "django==5.2.19"];
+const PACKAGES: [&str; 5] = ["flask==3.1.3", "django==5.2.19", "bottle==0.13.4", "pyramid==2.1", "falcon==4.4.0"];
+
+const IMPORTS: &str = "import flask, django, bottle, pyramid.config, falcon";
 
 const NEEDED: &str =
     "the tests need CPython 3.10 or newer with its venv module (Debian: apt install python3 python3-venv)";
@@ -23,7 +25,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     let stamp = venv.join("packages");
     let wanted = PACKAGES.join(" ");
     let python = venv.join("bin/python");
-    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) && can_run(&python, "import flask, django") {
+    if fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) && can_run(&python, IMPORTS) {
         return Ok(());
     }
     if !can_run(Path::new("python3"), "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))") {
@@ -36,7 +38,7 @@ pub(crate) fn prepare(root: &Path) -> Result<()> {
     run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).context(NEEDED)?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES);
-    run(&mut pip).context("Flask and Django could not be installed; the tests need them")?;
+    run(&mut pip).context("the frameworks could not be installed; the tests need them")?;
     fs::write(stamp, wanted).context("target/test-venv")
 }
 
