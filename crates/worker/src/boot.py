@@ -4,6 +4,7 @@ Invariant: the supervisor is told exactly one of `imported` and `failed`; only t
 never seen here.
 """
 
+import _thread
 import ast
 import gc
 import importlib
@@ -29,14 +30,21 @@ def main(text, native):
     control.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     set_up(settings)
+    line_by_line()
     app = load(settings, control)
     if app is None:
         sys.exit(78)
+    # What waits in a buffer would be printed by every worker.
+    flush()
     gc.collect()
     gc.freeze()
+    # The zygote has to see its children end; what the application does about its own is restored in the worker.
+    about_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     command, descriptors = Zygote(control, native).run()
     if command is None:
         os._exit(0)
+    if about_children is not None:
+        signal.signal(signal.SIGCHLD, about_children)
     work(app, command["worker"], descriptors, settings, control, native)
 
 
@@ -51,6 +59,24 @@ def set_up(settings):
     sys.path[:] = ours + [entry for entry in sys.path if entry != "" and entry not in ours]
     if "" in sys.path_importer_cache:
         del sys.path_importer_cache[""]
+
+
+def line_by_line():
+    """So that the log has what is printed when it is printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(line_buffering=True)
+        except Exception:
+            # None, closed, or something of the application's own.
+            pass
+
+
+def flush():
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        try:
+            stream.flush()
+        except Exception:
+            pass
 
 
 # The application
@@ -199,7 +225,13 @@ class Zygote:
         if descriptor is not None:
             self.poll.unregister(descriptor)
             os.close(descriptor)
-        ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
+        try:
+            ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
+        except ChildProcessError:
+            # Code of the application has waited for it; how it ended is not known any more.
+            self.unwatched.discard(pid)
+            say(self.control, say="exited", pid=pid, code=None, signal=None)
+            return
         if ended == 0:
             return
         self.unwatched.discard(pid)
@@ -221,17 +253,66 @@ def work(app, number, descriptors, settings, control, native):
             os.close(source)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)
+    # The application may have put others in their places.
+    line_by_line()
     if settings.get("crowded", False):
         run_longer()
-    templates = [template(listener, settings, native) for listener in settings["listeners"]]
+    log = errors()
+    templates = [template(listener, settings, native, log) for listener in settings["listeners"]]
+    os.register_at_fork(after_in_child=lambda: disown(links[0::2], native))
     pairs = list(zip(links[0::2], links[1::2]))
     serving = native["serve"](app, pairs, settings.get("threads", 256), templates)
     say(control, say="ready", worker=number, pid=os.getpid())
     control.close()
-    serving.wait()
+    wait(serving)
+
+
+def wait(serving):
+    """Until the worker has been drained.
+
+    The application's signal handlers run in this thread alone, and not while it waits outside of Python; they can only have
+    been set before, as only this thread may set them.
+    """
+    if not any(callable(signal.getsignal(number)) for number in signal.valid_signals()):
+        serving.wait()
+        return
+    drained = _thread.allocate_lock()
+    drained.acquire()
+
+    def tell():
+        try:
+            serving.wait()
+        finally:
+            drained.release()
+
+    _thread.start_new_thread(tell, ())
+    while True:
+        try:
+            drained.acquire()
+            return
+        except BaseException:
+            # A handler has raised it; the requests have nothing to do with that.
+            traceback.print_exc()
+
+
+def errors():
+    """wsgi.errors: the application's standard error if that can be one, else the log."""
+    for stream in (sys.stderr, sys.__stderr__):
+        try:
+            if not stream.closed and all(map(callable, (stream.write, stream.writelines, stream.flush))):
+                return stream
+        except Exception:
+            pass
+    return open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def disown(sockets, native):
+    """In a child that a handler has forked: the links are its parent's, and are seen to end when that ends."""
+    native["disown"]()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in sockets:
+        os.dup2(null, descriptor, inheritable=False)
+    os.close(null)
 
 
 def run_longer():
@@ -247,7 +328,7 @@ def run_longer():
         pass
 
 
-def template(listener, settings, native):
+def template(listener, settings, native, log):
     """The part of the environ that is the same for every request of a listener."""
     return {
         "SCRIPT_NAME": "",
@@ -258,7 +339,7 @@ def template(listener, settings, native):
         "QUERY_STRING": "",
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": listener["scheme"],
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": log,
         "wsgi.multithread": settings.get("threads", 256) != 1,
         # Whatever is configured: `scale` adds processes, and in a reload two generations overlap.
         "wsgi.multiprocess": True,

@@ -12,7 +12,10 @@ use pyo3::{
     types::{PyBytes, PyList},
 };
 
-use crate::exchange::{Exchange, Piece};
+use crate::{
+    exchange::{Exchange, Piece},
+    zygote::is_disowned,
+};
 
 /// Credit is given back in amounts worth a frame, so that the edge never comes to a halt while much is on its way.
 const ENOUGH: u32 = BODY_WINDOW / 4;
@@ -55,6 +58,11 @@ impl Input {
 
     /// Reads from the body, which is away from its place meanwhile: the lock must not be held while the GIL is not.
     fn with_body<T>(&self, read: impl FnOnce(&mut Body) -> PyResult<T>) -> PyResult<T> {
+        if is_disowned() {
+            return Err(PyRuntimeError::new_err(
+                "a child that a handler has forked cannot read the body: its parent can",
+            ));
+        }
         let place = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = place().take();
         let Some(mut body) = taken else {

@@ -21,7 +21,9 @@ use rustix::{
 };
 use sys::FreeMemory;
 
-use crate::{exchange::Exchange, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire};
+use crate::{
+    exchange::Exchange, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire, zygote::Status,
+};
 
 /// How much one read takes: a batch of requests, or a window of bodies.
 const ROOM: usize = 64 * 1024;
@@ -35,6 +37,9 @@ const MANY_THREADS: u32 = 8;
 
 const STUCK: &str = "a thread has held the GIL for a second: C code that computes or waits without releasing it; until it \
                      does, no other request of this worker can go on\n";
+
+const CLOSED: &str =
+    "the application has closed descriptors that are not its own (os.closerange?): this worker cannot go on\n";
 
 /// To standard error, which Python's own objects for it cannot write to while the GIL is stuck.
 fn say(text: &str) {
@@ -104,7 +109,7 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
         }
         let open = sources.iter().filter(|source| source.stage == Stage::Open).count();
         if sources.iter().all(|source| source.stage == Stage::Gone) {
-            crate::zygote::leave_now();
+            crate::zygote::leave_now(Status::Well);
         }
         if open == 0 && worker.pool.drain() && worker.wires.iter().all(|wire| wire.is_flushed()) {
             return;
@@ -117,8 +122,14 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
     let tick = worker.pool.needs_tick().or_else(|| worker.warden.gil.is_waiting().then_some(GIL_TICK));
     let timeout = tick.map(|tick| Timespec { tv_sec: 0, tv_nsec: i64::from(tick.subsec_nanos()) });
     let mut events = [MaybeUninit::<epoll::Event>::uninit(); 64];
-    // It fails only when a signal interrupts it.
-    let Ok((events, _)) = epoll::wait(poll, &mut events, timeout.as_ref()) else { return };
+    let events = match epoll::wait(poll, &mut events, timeout.as_ref()) {
+        Ok((events, _)) => events,
+        Err(Errno::INTR) => return,
+        Err(_) => {
+            say(CLOSED);
+            crate::zygote::leave_now(Status::Failed);
+        }
+    };
     if tick.is_some_and(|tick| tick <= looked.at_pool.elapsed()) {
         look(worker, looked);
     }

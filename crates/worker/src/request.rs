@@ -14,7 +14,7 @@ use std::{
 
 use link::{Abort, Malformed, RequestHead, flags};
 use pyo3::{
-    exceptions::{PyRuntimeError, PyTypeError},
+    exceptions::{PyRuntimeError, PySystemExit, PyTypeError},
     prelude::*,
     types::{PyBytes, PyList, PyTuple},
 };
@@ -27,6 +27,7 @@ use crate::{
     serve::Worker,
     start_response::{Desk, Voice},
     warden,
+    zygote::{self, Status},
 };
 
 /// A request that has come and has not been taken yet.
@@ -44,11 +45,14 @@ pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, des
     let exchange = Arc::clone(&job.exchange);
     exchange.begin(warden::this_thread());
     let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, ticket, desk)));
-    end_interrupts(py, &exchange);
     let error = match ran {
         Ok(result) => result.err(),
         Err(_) => Some(PyRuntimeError::new_err("Tierce's worker has panicked in this request")),
     };
+    if zygote::is_disowned() {
+        end_child(py, error.as_ref());
+    }
+    end_interrupts(py, &exchange);
     let reply = desk.close(py);
     let cancelled = exchange.is_cancelled();
     if let Some(error) = &error
@@ -95,6 +99,17 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
         error.display(py);
     }
     responded.and(closed)
+}
+
+/// The end of a child that the handler has forked and that came back here instead of ending itself.
+fn end_child(py: Python<'_>, error: Option<&PyErr>) -> ! {
+    match error.filter(|error| !error.is_instance_of::<PySystemExit>(py)) {
+        Some(error) => {
+            error.display(py);
+            zygote::leave_now(Status::Failed)
+        }
+        None => zygote::leave_now(Status::Well),
+    }
 }
 
 /// From now on no exception is raised in this thread for this request.

@@ -15,6 +15,7 @@ use pyo3::{
 use crate::{
     python::{push_latin1, references},
     reply::{Head, More, Progress, Reply, Stop},
+    zygote::is_disowned,
 };
 
 /// A head longer than this is a mistake; it also bounds the frame.
@@ -75,6 +76,9 @@ impl Desk {
 impl Voice {
     /// Works on the response, which is away from its place meanwhile: the lock must not be held while the GIL is not.
     pub(crate) fn with_reply<T>(&self, work: impl FnOnce(&mut Reply) -> PyResult<T>) -> PyResult<T> {
+        if is_disowned() {
+            return Err(PyRuntimeError::new_err("a child that a handler has forked cannot answer: its parent does"));
+        }
         let Some(mut reply) = self.put(None) else {
             return Err(PyRuntimeError::new_err("this request has ended, or another thread is writing"));
         };

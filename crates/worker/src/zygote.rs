@@ -2,7 +2,11 @@
 //!
 //! Invariant: nothing here starts a thread before a worker serves, so that the zygote can be forked.
 
-use std::{ffi::CString, os::fd::IntoRawFd};
+use std::{
+    ffi::CString,
+    os::fd::IntoRawFd,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use pyo3::{exceptions::PyValueError, prelude::*, types::PyDict};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_death_signal};
@@ -19,6 +23,7 @@ pub(crate) fn main(py: Python<'_>, settings: &str) -> PyResult<()> {
     let native = PyDict::new(py);
     native.set_item("open_pidfd", wrap_pyfunction!(open_pidfd, py)?)?;
     native.set_item("die_with_parent", wrap_pyfunction!(die_with_parent, py)?)?;
+    native.set_item("disown", wrap_pyfunction!(disown, py)?)?;
     native.set_item("serve", wrap_pyfunction!(serve::serve, py)?)?;
     native.set_item("FileWrapper", py.get_type::<FileWrapper>())?;
     let code = CString::new(BOOT).expect("boot.py holds no zero byte");
@@ -40,9 +45,30 @@ fn die_with_parent() -> PyResult<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?)
 }
 
-/// Ends the process without a word: every edge has gone, nobody is left to answer to.
-pub(crate) fn leave_now() -> ! {
+/// Set in a child that a handler has forked.
+static DISOWNED: AtomicBool = AtomicBool::new(false);
+
+/// This process is a child that a handler has forked: its parent alone answers requests.
+#[pyfunction]
+fn disown() {
+    DISOWNED.store(true, Relaxed);
+}
+
+/// Whether [`disown`] was called. The links must not be touched then, and their locks may be held by threads that are not here.
+pub(crate) fn is_disowned() -> bool {
+    DISOWNED.load(Relaxed)
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Status {
+    Well = 0,
+    Failed = 1,
+}
+
+/// Ends the process at once. Nobody is left to answer to, or nobody can be answered.
+pub(crate) fn leave_now(status: Status) -> ! {
     // SAFETY: takes no pointers and returns to nobody; destructors and atexit handlers are left out on purpose,
     // because they might wait for the GIL.
-    unsafe { libc::_exit(0) }
+    unsafe { libc::_exit(status as i32) }
 }

@@ -1,4 +1,4 @@
-//! Workers that are replaced while they live: used up, grown, or with a request that does not end.
+//! Workers that are replaced while they live: used up, grown, out of reach, or with a request that does not end.
 //!
 //! | step      | what happens                                                | goes on when                            |
 //! |-----------|-------------------------------------------------------------|-----------------------------------------|
@@ -32,6 +32,9 @@ const MEMORY_TICK: Duration = Duration::from_secs(2);
 /// A handler may take so long to end after it was interrupted.
 const INTERRUPT_GRACE: Duration = Duration::from_secs(2);
 
+/// A worker whose links have ended is likely to have ended too, which is told in less time than this.
+const LOST_GRACE: Duration = Duration::from_millis(500);
+
 /// Which part of its bounds a worker is allowed, in thousandths, so that not all reach them at the same time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Share(u32);
@@ -59,19 +62,28 @@ pub(crate) struct Seen {
     born: Instant,
     /// Since when it has had a request whose time is up.
     stuck_since: Option<Instant>,
+    /// Since when the edge has not been able to reach it.
+    lost_since: Option<Instant>,
     memory_looked: Instant,
 }
 
 impl Seen {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { share: Share::any(), born: now, stuck_since: None, memory_looked: now }
+        Self { share: Share::any(), born: now, stuck_since: None, lost_since: None, memory_looked: now }
     }
 
     /// Why the worker is to be replaced now, if it is.
     fn due(&mut self, limits: &Limits, load: Load, pid: u32, now: Instant) -> Option<String> {
         self.stuck_since = if load.expired == 0 { None } else { self.stuck_since.or(Some(now)) };
+        let for_long =
+            |since: Option<Instant>, grace| since.is_some_and(|since| grace <= now.saturating_duration_since(since));
+        // One that takes requests has room for one at least.
+        self.lost_since = if 0 < load.slots { None } else { self.lost_since.or(Some(now)) };
+        if for_long(self.lost_since, LOST_GRACE) {
+            return Some("it has closed its links: the application may close its own descriptors only".to_owned());
+        }
         let age = now.saturating_duration_since(self.born);
-        if self.stuck_since.is_some_and(|since| INTERRUPT_GRACE <= now.saturating_duration_since(since)) {
+        if for_long(self.stuck_since, INTERRUPT_GRACE) {
             let grace = units::show_duration(INTERRUPT_GRACE);
             return Some(match load.expired {
                 1 => format!(
@@ -211,7 +223,7 @@ mod tests {
         let (now, pid) = (Instant::now(), std::process::id());
         let none = limits();
         let (requests, age, memory) = (Some(100), Some(Duration::from_secs(60)), Some(units::Bytes::new(1 << 10)));
-        let of = |requests, expired| Load { requests, expired, in_flight: expired, ..Load::default() };
+        let of = |requests, expired| Load { requests, expired, in_flight: expired, slots: 1, ..Load::default() };
         let due =
             |limits: &Limits, load, after| Seen::new(now).due(limits, load, pid, now + Duration::from_secs(after));
         assert_eq!(due(&none, of(1_000_000, 0), 1_000_000), None);
@@ -228,5 +240,11 @@ mod tests {
         assert_eq!(at(0, 11), None, "it has ended after all");
         assert_eq!(at(1, 12), None);
         assert!(at(1, 14).unwrap().contains("a request has not ended"));
+
+        let mut seen = Seen::new(now);
+        let mut at =
+            |slots, second| seen.due(&none, Load { slots, ..of(5, 0) }, pid, now + Duration::from_secs(second));
+        assert_eq!([at(0, 1), at(1, 2), at(0, 3)], [None, None, None]);
+        assert!(at(0, 4).unwrap().contains("it has closed its links"));
     }
 }
