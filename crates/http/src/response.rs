@@ -103,6 +103,7 @@ fn format_number(mut number: u64, base: u64, digits: &mut [u8; 20]) -> &[u8] {
 /// The usual reason phrase (RFC 9110 §15).
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
+        103 => "Early Hints",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

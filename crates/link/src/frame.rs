@@ -10,10 +10,15 @@
 //! | edge → worker  | Drain           |                                    | 0        |                             |
 //! | worker → edge  | Response        | LAST, DONE, HAS_LENGTH, …          | status   | see [`crate::ResponseHead`] |
 //! | worker → edge  | ResponseBody    | LAST, DONE                         | 0        | bytes                       |
+//! | worker → edge  | ResponseFile    | LAST, DONE                         | 0        | see [`crate::FilePart`]     |
 //! | worker → edge  | ResponseAborted | DONE                               | reason   |                             |
+//! | worker → edge  | EarlyHints      |                                    | 0        | lines `Name: value` CRLF    |
 //! | worker → edge  | WantBody        |                                    | 0        |                             |
 //! | worker → edge  | BodyCredit      |                                    | 0        | u32: request bytes read     |
 //! | worker → edge  | Done            |                                    | 0        |                             |
+//!
+//! With a ResponseFile travels a descriptor ([`crate::Outbound`]). It stands for bytes of the body whose number the
+//! response has announced (HAS_LENGTH), and it ends the body (LAST).
 
 use crate::ExchangeId;
 
@@ -51,6 +56,10 @@ pub enum Kind {
     BodyCredit = 70,
     /// The work has ended: the slot is free.
     Done = 71,
+    /// A part of a file in place of the rest of the response's body.
+    ResponseFile = 72,
+    /// Fields that are to reach the client before the response (RFC 8297).
+    EarlyHints = 73,
 }
 
 impl Kind {
@@ -68,6 +77,8 @@ impl Kind {
             69 => Self::WantBody,
             70 => Self::BodyCredit,
             71 => Self::Done,
+            72 => Self::ResponseFile,
+            73 => Self::EarlyHints,
             _ => return None,
         })
     }
@@ -83,9 +94,9 @@ pub mod flags {
     pub const HTTP10: u8 = 4;
     /// Request: its method is HEAD; no response body is wanted.
     pub const HEAD: u8 = 8;
-    /// Body, Response, ResponseBody: this is the last byte.
+    /// Body, Response, ResponseBody, ResponseFile: this is the last byte.
     pub const LAST: u8 = 1;
-    /// Response, ResponseBody, ResponseAborted: the work has ended too; no Done frame follows.
+    /// Response, ResponseBody, ResponseFile, ResponseAborted: the work has ended too; no Done frame follows.
     pub const DONE: u8 = 2;
     /// Response: the application declared a Content-Length.
     pub const HAS_LENGTH: u8 = 4;
@@ -191,6 +202,11 @@ impl Inbound {
             }
             None => Ok(None),
         }
+    }
+
+    /// How many bytes there are of a frame that is not complete.
+    pub fn cut(&self) -> usize {
+        self.bytes.len() - self.read
     }
 
     /// Gives memory back after a burst: called when no frame is left.

@@ -8,6 +8,7 @@ mod frame; // the 12-byte header, the kinds, the buffer that cuts a stream into 
 mod id; // the name of an exchange on its link
 mod request; // the payload of a Request frame
 mod response; // the payload of a Response frame
+mod file; // a part of a file in place of bytes, and how its descriptor travels
 mod cancel; // why nobody wants a response any more
 mod ledger; // offered, started, withdrawn: shared memory that settles who owns a request
 mod vitals; // what a worker tells of itself
@@ -15,6 +16,7 @@ mod endpoint; // what the edge is given of a link
 
 pub use cancel::Cancel;
 pub use endpoint::LinkEnd;
+pub use file::{Descriptors, FilePart, Outbound};
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};
 pub use id::ExchangeId;
 pub use ledger::{LEDGER_PLACES, LEDGER_WORDS, Ledger, State};

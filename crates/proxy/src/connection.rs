@@ -16,6 +16,7 @@ use units::{Cause, Ending, Phase};
 
 use crate::{
     deadline::{Deadline, Waits},
+    file::{Broken, FileBody},
     request::{self, After},
     stream::Stream,
     thread::Thread,
@@ -239,15 +240,32 @@ impl Connection {
         } else {
             self.out.drain(..sent);
         }
-        if result.is_pending() {
-            if 0 < sent || !self.deadline.is_set() {
-                self.deadline.set(Instant::now(), WRITE_STALL, Waits::Busy);
-            }
-            if self.deadline.poll(context) {
-                return Poll::Ready(Sent::TimedOut);
-            }
+        if result.is_pending() && self.is_stalled(0 < sent, context) {
+            return Poll::Ready(Sent::TimedOut);
         }
         result
+    }
+
+    /// Sends some bytes of a file, and tells how many; `out` has to be empty.
+    pub(crate) fn poll_send_file(&mut self, context: &mut Context<'_>, file: &mut FileBody) -> Poll<Result<u64, Cause>> {
+        match file.poll_step(context, &mut self.stream) {
+            Poll::Ready(Ok(count)) => {
+                self.deadline.clear();
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(Broken::File)) => Poll::Ready(Err(Cause::HttpResponseIncomplete)),
+            Poll::Ready(Err(Broken::Client)) => Poll::Ready(Err(Cause::ClientClosed)),
+            Poll::Pending if self.is_stalled(false, context) => Poll::Ready(Err(Cause::ClientTimedOut)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// While the client takes nothing: whether that has lasted too long.
+    fn is_stalled(&self, has_moved: bool, context: &Context<'_>) -> bool {
+        if has_moved || !self.deadline.is_set() {
+            self.deadline.set(Instant::now(), WRITE_STALL, Waits::Busy);
+        }
+        self.deadline.poll(context)
     }
 
     /// Sends all of `out`.

@@ -289,6 +289,7 @@ fn poll_head(
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Failure>> {
     if attempt.mailbox.poll_fresh(context) {
+        crate::respond::forward_hints(connection, attempt);
         let (head, turned) =
             attempt.mailbox.look(|mail| (mail.head.is_some(), mail.turned.take_if(|_| mail.head.is_none())));
         if head {

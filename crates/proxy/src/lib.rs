@@ -16,6 +16,7 @@ mod body; // the request's body, read as fast as it is wanted
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
 mod links; // the way to each worker
+mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
 mod page; // the answer to everything while the application cannot be loaded

@@ -16,12 +16,19 @@ use std::{
     time::Instant,
 };
 
-use link::{Cancel, ExchangeId, Frame, Inbound, Kind, LinkEnd, Malformed, ResponseHead, State, flags, write_frame};
+use link::{
+    Abort, Cancel, Descriptors, ExchangeId, FilePart, Frame, Inbound, Kind, LinkEnd, Malformed, ResponseHead, State,
+    flags, write_frame,
+};
 use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
-use tokio::net::UnixStream;
+use sys::Passed;
+use tokio::{io::Interest, net::UnixStream};
 
 use self::places::{Held, Places};
-use crate::mailbox::{Head, Mailbox, Turned};
+use crate::{
+    file::FileBody,
+    mailbox::{Head, Mailbox, Turned},
+};
 
 /// How much is read from a link at a time.
 const READ_SIZE: usize = 64 * 1024;
@@ -231,16 +238,17 @@ impl Links {
     }
 
     async fn read(self: Rc<Self>, link: Rc<Link>) {
-        let mut inbound = Inbound::default();
+        let (mut inbound, mut descriptors) = (Inbound::default(), Descriptors::default());
         // A link that was given up is read to its end all the same: the worker may still be ending its work.
         while link.socket.readable().await.is_ok() {
-            match link.socket.try_read_buf(inbound.spare(READ_SIZE)) {
-                Ok(0) => break,
+            let receive = || sys::receive(&link.socket, inbound.spare(READ_SIZE));
+            match link.socket.try_io(Interest::READABLE, receive) {
+                Ok((0, _)) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => break,
-                Ok(_) => {}
+                Ok((_, passed)) => descriptors.push(passed),
             }
-            if self.deliver(&link, &mut inbound).is_err() {
+            if self.deliver(&link, &mut inbound, &mut descriptors).is_err() {
                 break;
             }
             inbound.shrink(READ_SIZE);
@@ -250,22 +258,23 @@ impl Links {
         self.give_up(&link);
     }
 
-    fn deliver(&self, link: &Link, inbound: &mut Inbound) -> Result<(), Malformed> {
+    fn deliver(&self, link: &Link, inbound: &mut Inbound, descriptors: &mut Descriptors) -> Result<(), Malformed> {
         let now = Instant::now();
         while let Some(frame) = inbound.next_frame()? {
+            let passed = if frame.kind == Kind::ResponseFile { descriptors.take()? } else { Passed::Nothing };
             let Some(mailbox) = link.places.borrow().held(frame.id).map(|held| Rc::clone(&held.mailbox)) else {
                 continue;
             };
-            if matches!(frame.kind, Kind::Response | Kind::ResponseAborted | Kind::WantBody) {
+            if matches!(frame.kind, Kind::Response | Kind::ResponseAborted | Kind::WantBody | Kind::EarlyHints) {
                 self.note_start(link, frame.id, now);
             }
-            put(&mailbox, &frame)?;
+            put(&mailbox, &frame, passed)?;
             drop(mailbox);
             if frame.kind == Kind::Done || frame.flags & flags::DONE != 0 && ends_work(frame.kind) {
                 drop(self.release(link, frame.id));
             }
         }
-        Ok(())
+        descriptors.check(inbound.cut())
     }
 
     fn note_start(&self, link: &Link, id: ExchangeId, now: Instant) {
@@ -283,10 +292,11 @@ impl Links {
 }
 
 fn ends_work(kind: Kind) -> bool {
-    matches!(kind, Kind::Response | Kind::ResponseBody | Kind::ResponseAborted)
+    matches!(kind, Kind::Response | Kind::ResponseBody | Kind::ResponseFile | Kind::ResponseAborted)
 }
 
-fn put(mailbox: &Mailbox, frame: &Frame<'_>) -> Result<(), Malformed> {
+/// `passed` is what came with a ResponseFile.
+fn put(mailbox: &Mailbox, frame: &Frame<'_>, passed: Passed) -> Result<(), Malformed> {
     let last = frame.flags & flags::LAST != 0;
     match frame.kind {
         Kind::Response => {
@@ -308,8 +318,23 @@ fn put(mailbox: &Mailbox, frame: &Frame<'_>) -> Result<(), Malformed> {
             mail.body.extend_from_slice(frame.payload);
             mail.last = last;
         }),
+        Kind::ResponseFile => {
+            let part = FilePart::read(frame.payload)?;
+            mailbox.put(|mail| match passed {
+                Passed::Descriptor(file) => {
+                    mail.file = Some(FileBody::new(file, part));
+                    mail.last = last;
+                }
+                // This process may have no more of them: a clear error, if the head has not gone to the client.
+                Passed::Lost | Passed::Nothing => {
+                    mail.head = None;
+                    mail.turned = Some(Turned::Aborted(Abort::Cancelled));
+                }
+            });
+        }
+        Kind::EarlyHints => mailbox.put(|mail| mail.hints.push(frame.payload.to_vec())),
         Kind::ResponseAborted => {
-            mailbox.put(|mail| mail.turned = Some(Turned::Aborted(link::Abort::from_aux(frame.aux))));
+            mailbox.put(|mail| mail.turned = Some(Turned::Aborted(Abort::from_aux(frame.aux))));
         }
         Kind::WantBody => mailbox.put(|mail| mail.body_wanted = true),
         Kind::BodyCredit => {

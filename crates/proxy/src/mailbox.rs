@@ -1,6 +1,6 @@
 //! What has come back for one exchange and was not fetched yet; the meeting point of a link and a connection.
 //!
-//! Invariant: at most `RESPONSE_WINDOW` bytes of body wait here, as the worker gets no credit for more.
+//! Invariant: at most `RESPONSE_WINDOW` bytes of body wait here, as the worker gets no credit for more, and one file.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,6 +9,8 @@ use std::{
 
 use link::Abort;
 use policy::Lease;
+
+use crate::file::FileBody;
 
 /// The head of a response that has arrived.
 #[derive(Debug)]
@@ -42,9 +44,13 @@ pub(crate) struct Mail {
     pub(crate) text: Vec<u8>,
     /// Body bytes not yet fetched.
     pub(crate) body: Vec<u8>,
-    /// No body bytes follow those.
+    /// The part of a file that follows those.
+    pub(crate) file: Option<FileBody>,
+    /// Nothing of the body follows that.
     pub(crate) last: bool,
     pub(crate) turned: Option<Turned>,
+    /// Field lines of each early hint, in order.
+    pub(crate) hints: Vec<Vec<u8>>,
     /// The application waits for the request's body.
     pub(crate) body_wanted: bool,
     /// Bytes of the request's body that the application has read since this was last looked at.

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     io::Write,
+    pin::pin,
     task::{Context, Poll},
     time::Instant,
 };
@@ -13,12 +14,14 @@ use std::{
 use config::Expose;
 use http::{ResponseFraming, Version};
 use link::{Abort, Kind, RESPONSE_WINDOW, flags};
+use tokio::task::yield_now;
 use units::{Cause, Ending, Phase};
 
 use crate::{
     body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     exchange::Attempt,
+    file::FileBody,
     mailbox::{Head, Turned},
     record::Story,
     request::{After, Request},
@@ -67,7 +70,7 @@ pub(crate) async fn forward(
     story: &mut Story,
 ) -> Ending {
     let framing = write_app_head(connection, request, upload, &attempt, story);
-    let mut download = Download { framing, left: None, taken: 0, complete: false, turned: None };
+    let mut download = Download { framing, left: None, taken: 0, file: None, complete: false, turned: None };
     if let ResponseFraming::Length(length) = framing {
         download.left = Some(length);
     }
@@ -95,7 +98,9 @@ struct Download {
     left: Option<u64>,
     /// Body bytes taken since the worker was last given credit.
     taken: u32,
-    /// The last byte is in `out`.
+    /// What is to be sent after `out`.
+    file: Option<FileBody>,
+    /// The last byte is in `out` or in `file`.
     complete: bool,
     /// Nothing more will come although it should.
     turned: Option<Turned>,
@@ -127,6 +132,18 @@ impl Download {
                     Poll::Ready(Sent::TimedOut) => return Poll::Ready(Err(Cause::ClientTimedOut)),
                     Poll::Pending => return Poll::Pending,
                 }
+            }
+            if let Some(file) = &mut self.file {
+                match connection.poll_send_file(context, file) {
+                    Poll::Ready(Ok(count)) => story.sent(count),
+                    Poll::Ready(Err(cause)) => return Poll::Ready(Err(cause)),
+                    Poll::Pending => return Poll::Pending,
+                }
+                if 0 < file.left() {
+                    // First the thread looks what others have to do.
+                    return pin!(yield_now()).poll(context).map(Ok);
+                }
+                self.file = None;
             }
             match &self.turned {
                 _ if self.complete && self.left.is_some_and(|left| 0 < left) => {
@@ -172,6 +189,21 @@ impl Download {
                 }
             }
             body.clear();
+            if let Some(mut file) = mail.file.take() {
+                match &mut self.left {
+                    Some(left) => {
+                        file.limit(*left);
+                        *left -= file.left();
+                        self.file = Some(file);
+                    }
+                    None if self.framing == ResponseFraming::NoBody => {}
+                    None => {
+                        // No worker of ours sends a file without having announced its length.
+                        mail.last = false;
+                        mail.turned = Some(Turned::Aborted(Abort::Incomplete));
+                    }
+                }
+            }
             if mail.last {
                 self.complete = true;
                 if self.framing == ResponseFraming::Chunked {
@@ -182,6 +214,17 @@ impl Download {
             }
         });
     }
+}
+
+/// What the application wants the client to know before its response (RFC 8297).
+pub(crate) fn forward_hints(connection: &mut Connection, attempt: &Attempt) {
+    attempt.mailbox.look(|mail| {
+        for fields in mail.hints.drain(..) {
+            http::write_status_line(&mut connection.out, 103, b"");
+            connection.out.extend_from_slice(&fields);
+            connection.out.extend_from_slice(b"\r\n");
+        }
+    });
 }
 
 /// Writes the application's head with our framing; the first body bytes follow.

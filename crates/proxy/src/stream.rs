@@ -4,13 +4,15 @@
 //! socket; asking the kernel once more would cost a system call per request.
 use std::{
     io,
+    os::fd::OwnedFd,
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use rustix::fs::sendfile;
 use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
+    io::{AsyncReadExt, AsyncWrite, Interest},
     net::{TcpStream, UnixStream},
 };
 
@@ -35,6 +37,33 @@ impl Stream {
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// Sends up to `count` bytes of a file from `offset` on, as much as the kernel takes; `Ok(0)` at the file's end.
+    pub(crate) fn poll_send_file(
+        &self,
+        context: &mut Context<'_>,
+        file: &OwnedFd,
+        mut offset: u64,
+        count: usize,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            let sent = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), count)?))
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut offset), count)?))
+                }
+            };
+            match sent {
+                // It is known now that the socket is full: the next look waits until it is not.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
         }
     }
 

@@ -5,9 +5,11 @@
 mod child; //        between fork and exec
 mod machine; //      cores, descriptors, scheduling
 mod memory; //       how much is left
+mod receive; //      bytes and descriptors from a socket
 mod shared_words; // memory shared with another process
 
 pub use child::{ChildSetup, OwnHostName, User, can_isolate, find_user, prepare_child, prepare_daemon};
 pub use machine::{available_cores, raise_open_files, release_memory, use_batch_scheduling};
 pub use memory::FreeMemory;
+pub use receive::{Passed, receive};
 pub use shared_words::SharedWords;

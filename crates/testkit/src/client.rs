@@ -189,7 +189,8 @@ impl Client {
         }
     }
 
-    fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
+    /// Reads so many bytes.
+    pub fn take(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < length {
             self.fill()?;
         }

@@ -4,20 +4,25 @@
 //! |-----------|----------------------------------|------------------------------------------|
 //! | Unsent    | first bytes, or the end          | Response (LAST when nothing follows)      |
 //! | Streaming | the last byte, or the end        | ResponseBody … LAST                       |
+//! | both      | a file                           | ResponseFile LAST, after a Response       |
 //! | both      | an exception, too few bytes      | ResponseAborted                           |
 //! | Ended     | [`Reply::done`]                  | DONE on the last frame, or Done           |
 //!
-//! Invariant: at most Content-Length bytes of body, never more than the credit, and no body where there must be none.
+//! Invariant: at most Content-Length bytes of body, never more than the credit, and no body where there must be none. A
+//! file needs no credit: none of its bytes pass over the link.
 
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 
-use link::{Abort, Kind, ResponseHead, flags, write_frame, write_response};
+use link::{Abort, FilePart, Kind, ResponseHead, flags, write_frame, write_response};
 use pyo3::Python;
 
 use crate::{
     exchange::{Cancelled, Exchange},
     wire::Position,
 };
+
+/// Early hints of one request beyond this are left out: they are a kindness, and must not become a flood.
+const HINTS_MAX: u8 = 16;
 
 /// What the application has declared by `start_response`, checked.
 #[derive(Debug, Default)]
@@ -40,6 +45,8 @@ pub(crate) struct Reply {
     stage: Stage,
     sent: u64,
     last: Position,
+    /// How often hints may still be sent.
+    hints: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +78,15 @@ pub(crate) enum Progress {
     Bodiless,
 }
 
+/// What has become of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// The response is complete, or has been aborted.
+    Taken,
+    /// Bytes of unknown number have gone before it: it has to be read like anything else.
+    Declined,
+}
+
 /// Why nothing can be sent.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -90,6 +106,8 @@ impl Reply {
             stage: Stage::Unsent,
             sent: 0,
             last: Position::default(),
+            // RFC 8297 §2: clients of HTTP/1.0 do not expect interim responses.
+            hints: if request_flags & flags::HTTP10 == 0 { HINTS_MAX } else { 0 },
         }
     }
 
@@ -150,6 +168,47 @@ impl Reply {
     /// Sends what was appended.
     pub(crate) fn flush(&self) {
         self.exchange.wire.flush();
+    }
+
+    /// Ends the response with a part of a file: so much of it as the Content-Length says, which is the part's length
+    /// where the application has not said any. The edge sends the bytes, from the descriptor, which is its own from now on.
+    pub(crate) fn file(&mut self, py: Python<'_>, part: FilePart, descriptor: OwnedFd) -> Result<Offered, Stop> {
+        if self.stage == Stage::Ended {
+            return Ok(Offered::Taken);
+        }
+        let Some(head) = &mut self.head else { return Err(Stop::NoHead) };
+        if head.length.is_none() {
+            if self.stage != Stage::Unsent {
+                return Ok(Offered::Declined);
+            }
+            head.length = Some(part.length).filter(|_| head.status != 304);
+        }
+        let length = head.length.map_or(0, |length| length - self.sent);
+        if length == 0 || self.to_head || matches!(head.status, 204 | 304) {
+            self.write(py, &[], More::Nothing)?;
+        } else if part.length < length {
+            self.abort(Abort::Incomplete);
+        } else if self.exchange.is_cancelled() {
+            return Err(Stop::Cancelled);
+        } else {
+            if self.stage == Stage::Unsent {
+                self.frame(&[], 0);
+            }
+            let (exchange, part) = (&self.exchange, FilePart { length, ..part });
+            self.last = exchange.wire.append_file(flags::LAST, exchange.id, part, descriptor);
+            self.stage = Stage::Ended;
+        }
+        Ok(Offered::Taken)
+    }
+
+    /// Sends fields ahead of the response, unless that has begun.
+    pub(crate) fn hint(&mut self, fields: &[u8]) {
+        if self.stage == Stage::Unsent && 0 < self.hints && !fields.is_empty() {
+            self.hints -= 1;
+            let exchange = &self.exchange;
+            exchange.wire.append_frame(Kind::EarlyHints, 0, 0, exchange.id, fields);
+            exchange.wire.flush();
+        }
     }
 
     /// The response cannot be completed.

@@ -21,11 +21,12 @@ use pyo3::{
 
 use crate::{
     exchange::Exchange,
+    file_wrapper::FileWrapper,
     input::Input,
     pool::{BATCH, Ticket},
-    reply::{More, Progress, Reply},
+    reply::{More, Offered, Progress, Reply},
     serve::Worker,
-    start_response::{Desk, Voice},
+    start_response::{Desk, Opened, Voice},
     warden,
     zygote::{self, Status},
 };
@@ -73,7 +74,7 @@ pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, des
 }
 
 fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) -> PyResult<()> {
-    let (voice, start_response) = desk.open(py, Reply::new(&job.exchange, job.flags))?;
+    let Opened { voice, start_response, early_hints } = desk.open(py, Reply::new(&job.exchange, job.flags))?;
     let environ = {
         let head = RequestHead::read(&job.payload)
             .map_err(|Malformed(what)| PyRuntimeError::new_err(format!("the edge sent nonsense: {what}")))?;
@@ -84,6 +85,7 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
         };
         worker.environs.make(py, job.listener, job.flags, &head, input.into_any())?
     };
+    environ.set_item(pyo3::intern!(py, "wsgi.early_hints"), early_hints)?;
     drop(job.payload);
     let iterable = worker.app.bind(py).call1((environ, start_response))?;
     let mut tail = Tail { closing: &worker.closing, exchange: &job.exchange, ticket, begun: None };
@@ -178,6 +180,12 @@ fn respond(py: Python<'_>, iterable: &Bound<'_, PyAny>, voice: &Voice, tail: &mu
     };
     if let Some(only) = only {
         return write(&only, More::Nothing).map(drop);
+    }
+    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+        && let Some((part, descriptor)) = wrapper.get().part(py)?
+        && voice.with_reply(|reply| Ok(reply.file(py, part, descriptor)?))? == Offered::Taken
+    {
+        return Ok(());
     }
     for chunk in iterable.try_iter()? {
         match write(&chunk?, More::Follows)? {

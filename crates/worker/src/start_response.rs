@@ -1,4 +1,4 @@
-//! `start_response` and the `write` it returns (PEP 3333, "The start_response() Callable").
+//! `start_response` and the `write` it returns (PEP 3333, "The start_response() Callable"), and `wsgi.early_hints`.
 //!
 //! Invariant: after the request has ended, what the application may have kept of these does nothing but raise. A head
 //! that gets through here holds nothing that could end a line or begin another.
@@ -38,35 +38,46 @@ pub(crate) struct Desk(Option<Ready>);
 struct Ready {
     voice: Py<Voice>,
     start_response: Py<PyAny>,
+    early_hints: Py<PyAny>,
+}
+
+/// What the application is given of a response.
+#[derive(Debug)]
+pub(crate) struct Opened<'py> {
+    pub(crate) voice: Bound<'py, Voice>,
+    pub(crate) start_response: Bound<'py, PyAny>,
+    pub(crate) early_hints: Bound<'py, PyAny>,
 }
 
 impl Desk {
-    /// Begins a response: where it is, and the callable for the application.
-    pub(crate) fn open<'py>(
-        &mut self,
-        py: Python<'py>,
-        reply: Reply,
-    ) -> PyResult<(Bound<'py, Voice>, Bound<'py, PyAny>)> {
+    /// Begins a response: where it is, and the callables for the application.
+    pub(crate) fn open<'py>(&mut self, py: Python<'py>, reply: Reply) -> PyResult<Opened<'py>> {
         let ready = match self.0.take() {
             Some(ready) => ready,
             None => {
                 let voice = Bound::new(py, Voice(Mutex::new(None)))?;
                 let start_response = voice.getattr("start_response")?.unbind();
-                Ready { voice: voice.unbind(), start_response }
+                let early_hints = voice.getattr("early_hints")?.unbind();
+                Ready { voice: voice.unbind(), start_response, early_hints }
             }
         };
-        let (voice, start_response) = (ready.voice.bind(py).clone(), ready.start_response.bind(py).clone());
-        voice.get().put(Some(reply));
+        let opened = Opened {
+            voice: ready.voice.bind(py).clone(),
+            start_response: ready.start_response.bind(py).clone(),
+            early_hints: ready.early_hints.bind(py).clone(),
+        };
+        opened.voice.get().put(Some(reply));
         self.0 = Some(ready);
-        Ok((voice, start_response))
+        Ok(opened)
     }
 
     /// Ends a response. What the application has kept is not used for the next one.
     pub(crate) fn close(&mut self, py: Python<'_>) -> Option<Reply> {
         let ready = self.0.take()?;
         let reply = ready.voice.get().put(None);
-        // One reference of `start_response` is ours; it and we have one of the voice each.
-        if references(py, &ready.start_response) == 1 && references(py, &ready.voice) == 2 {
+        // One reference of each callable is ours; they and we have one of the voice each.
+        let ours = |callable| references(py, callable) == 1;
+        if ours(&ready.start_response) && ours(&ready.early_hints) && references(py, &ready.voice) == 3 {
             self.0 = Some(ready);
         }
         reply
@@ -126,6 +137,17 @@ impl Voice {
             }
         })
     }
+
+    /// RFC 8297: fields that let the client begin with what it will need. Checked as those of a response are; no matter
+    /// where they would come too late, or where the client would not understand.
+    fn early_hints(&self, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.with_reply(|reply| {
+            let mut hints = Head::default();
+            hints.add_all(headers)?;
+            reply.hint(&hints.fields);
+            Ok(())
+        })
+    }
 }
 
 impl From<Stop> for PyErr {
@@ -148,18 +170,23 @@ fn parse(status: &Bound<'_, PyAny>, fields: &Bound<'_, PyAny>) -> PyResult<Head>
     if !push_latin1(&mut head.reason, reason.trim_start_matches(' ')) || !is_value(&head.reason) {
         return Err(bad_status(status));
     }
-    head.fields.reserve(256);
-    for field in fields.try_iter()? {
-        let field = field?;
-        let pair = field.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair = pair.ok_or_else(|| PyTypeError::new_err("each header is a tuple of a name and a value"))?;
-        let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
-        head.add(text(&name, "a header's name")?.to_str()?, text(&value, "a header's value")?)?;
-    }
+    head.add_all(fields)?;
     Ok(head)
 }
 
 impl Head {
+    fn add_all(&mut self, fields: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.fields.reserve(256);
+        for field in fields.try_iter()? {
+            let field = field?;
+            let pair = field.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
+            let pair = pair.ok_or_else(|| PyTypeError::new_err("each header is a tuple of a name and a value"))?;
+            let (name, value) = (pair.get_borrowed_item(0)?, pair.get_borrowed_item(1)?);
+            self.add(text(&name, "a header's name")?.to_str()?, text(&value, "a header's value")?)?;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, name: &str, value: &Bound<'_, PyString>) -> PyResult<()> {
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(PyValueError::new_err(format!("{name:?} cannot be a header's name")));

@@ -4,15 +4,17 @@
 //! appending and flushing do nothing. What frames mean is decided elsewhere.
 
 use std::{
-    os::fd::OwnedFd,
+    io::IoSlice,
+    mem::MaybeUninit,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use link::{ExchangeId, HEADER_LEN, Kind, Ledger, Vitals, flags, write_frame};
+use link::{ExchangeId, FilePart, HEADER_LEN, Kind, Ledger, Outbound, Vitals, flags, write_frame};
 use rustix::{
     event::epoll,
     io::Errno,
-    net::{SendFlags, send},
+    net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg},
 };
 use sys::SharedWords;
 
@@ -39,10 +41,8 @@ pub(crate) struct Position(u64);
 
 #[derive(Debug, Default)]
 struct Outbox {
-    bytes: Vec<u8>,
-    /// How many of `bytes` have been sent.
-    sent: usize,
-    /// How many bytes had left before `bytes`.
+    frames: Outbound,
+    /// How many bytes had left before the first of `frames`.
     before: u64,
     state: Sending,
 }
@@ -54,6 +54,12 @@ enum Sending {
     /// The socket was full: the I/O thread goes on when there is room.
     Full,
     Lost,
+}
+
+impl Outbox {
+    fn is_empty(&self) -> bool {
+        self.frames.progress().0 == 0
+    }
 }
 
 impl Wire {
@@ -74,10 +80,19 @@ impl Wire {
 
     /// Appends a frame that `write` writes.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Position {
+        self.append_to(|frames| write(frames.bytes()))
+    }
+
+    /// Appends a frame for a part of a file, and with it the descriptor.
+    pub(crate) fn append_file(&self, flags: u8, id: ExchangeId, part: FilePart, descriptor: OwnedFd) -> Position {
+        self.append_to(|frames| frames.write_file(flags, id, part, descriptor))
+    }
+
+    fn append_to(&self, write: impl FnOnce(&mut Outbound)) -> Position {
         let mut out = self.out();
-        let position = Position(out.before + out.bytes.len() as u64);
+        let position = Position(out.before + out.frames.progress().0 as u64);
         if out.state != Sending::Lost {
-            write(&mut out.bytes);
+            write(&mut out.frames);
         }
         position
     }
@@ -95,19 +110,19 @@ impl Wire {
         if out.state == Sending::Lost {
             return;
         }
-        let unsent = out.before + out.sent as u64;
+        let unsent = out.before + out.frames.progress().1 as u64;
         if unsent <= last.0 + FLAGS {
             let at = usize::try_from(last.0 + FLAGS - out.before).expect("inside the buffer");
-            out.bytes[at] |= flags::DONE;
+            out.frames.bytes()[at] |= flags::DONE;
         } else {
-            write_frame(&mut out.bytes, Kind::Done, 0, 0, id, &[]);
+            write_frame(out.frames.bytes(), Kind::Done, 0, 0, id, &[]);
         }
     }
 
     /// Sends what the socket takes; the rest is left to the I/O thread.
     pub(crate) fn flush(&self) {
         let mut out = self.out();
-        if out.state == Sending::Free && !out.bytes.is_empty() && self.send(&mut out) {
+        if out.state == Sending::Free && !out.is_empty() && self.send(&mut out) {
             out.state = Sending::Full;
             self.listen(epoll::EventFlags::IN | epoll::EventFlags::OUT);
         }
@@ -126,7 +141,7 @@ impl Wire {
 
     /// Whether everything has left or never will.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.out().bytes.is_empty()
+        self.out().is_empty()
     }
 
     /// I/O thread: the edge has gone. Nobody wants what is open.
@@ -134,7 +149,7 @@ impl Wire {
         {
             let mut out = self.out();
             out.state = Sending::Lost;
-            out.bytes = Vec::new();
+            out.frames.reset(0);
         }
         for exchange in self.open().drain(..).flatten() {
             exchange.cancel();
@@ -169,11 +184,12 @@ impl Wire {
 
     /// Sends; true when the socket is full.
     fn send(&self, out: &mut Outbox) -> bool {
-        while out.sent < out.bytes.len() {
-            match send(&self.socket, &out.bytes[out.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                Ok(count) => out.sent += count,
+        while let Some((bytes, descriptor)) = out.frames.next_message() {
+            match self.send_message(bytes, descriptor) {
+                Ok(count) => out.frames.advance(count),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return true,
+                // Too many descriptors are on their way: the edge has to receive some first, which makes room too.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS) => return true,
                 // The reading side learns of the loss too, and does the rest.
                 Err(_) => {
                     out.state = Sending::Lost;
@@ -181,14 +197,21 @@ impl Wire {
                 }
             }
         }
-        out.before += out.bytes.len() as u64;
-        out.sent = 0;
-        if out.bytes.capacity() <= KEEP {
-            out.bytes.clear()
-        } else {
-            out.bytes = Vec::new()
-        }
+        out.before += out.frames.progress().0 as u64;
+        out.frames.reset(KEEP);
         false
+    }
+
+    fn send_message(&self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+        let how = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if descriptor.is_none() {
+            return send(&self.socket, bytes, how);
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let pushed = control.push(SendAncillaryMessage::ScmRights(descriptor.as_slice()));
+        debug_assert!(pushed, "the room is made for one");
+        sendmsg(&self.socket, &[IoSlice::new(bytes)], &mut control, how)
     }
 
     fn listen(&self, what: epoll::EventFlags) {
