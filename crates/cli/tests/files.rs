@@ -117,7 +117,12 @@ fn what_is_no_plain_file_is_read() {
         ("/packed", "unpacked".to_owned()),
         ("/buffered", "x".repeat(10_000 - 13)),
         ("/named", "named ".repeat(999)),
-        ("/changed", APP.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect()),
+        (
+            "/changed",
+            APP.chars()
+                .map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
+                .collect(),
+        ),
     ] {
         let response = ask(&mut client, path);
         assert_eq!((response.status, response.text()), (200, body), "{path}");

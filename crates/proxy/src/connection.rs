@@ -247,7 +247,11 @@ impl Connection {
     }
 
     /// Sends some bytes of a file, and tells how many; `out` has to be empty.
-    pub(crate) fn poll_send_file(&mut self, context: &mut Context<'_>, file: &mut FileBody) -> Poll<Result<u64, Cause>> {
+    pub(crate) fn poll_send_file(
+        &mut self,
+        context: &mut Context<'_>,
+        file: &mut FileBody,
+    ) -> Poll<Result<u64, Cause>> {
         match file.poll_step(context, &mut self.stream) {
             Poll::Ready(Ok(count)) => {
                 self.deadline.clear();

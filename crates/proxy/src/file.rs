@@ -106,13 +106,16 @@ pub(crate) enum Broken {
 
 impl Broken {
     fn of(error: &io::Error) -> Self {
-        let from_file = error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(Errno::IO.raw_os_error());
+        let from_file =
+            error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(Errno::IO.raw_os_error());
         if from_file { Self::File } else { Self::Client }
     }
 }
 
 fn cannot_send(error: &io::Error) -> bool {
-    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    [Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 #[cfg(test)]

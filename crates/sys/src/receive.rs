@@ -26,10 +26,13 @@ union Control {
     bytes: [u8; CONTROL_LEN],
 }
 
+/// Bytes of a descriptor.
+const DESCRIPTOR: u32 = RawFd::BITS / 8;
+
 // SAFETY: these only compute lengths.
-const CONTROL_LEN: usize = unsafe { libc::CMSG_SPACE(size_of::<RawFd>() as u32) } as usize;
+const CONTROL_LEN: usize = unsafe { libc::CMSG_SPACE(DESCRIPTOR) } as usize;
 // SAFETY: the same. It is shorter than the room: that would hold a second descriptor where pointers are long.
-const ONE: usize = unsafe { libc::CMSG_LEN(size_of::<RawFd>() as u32) } as usize;
+const ONE: usize = unsafe { libc::CMSG_LEN(DESCRIPTOR) } as usize;
 
 /// Appends what has arrived to `buffer`, as much as its spare capacity holds; `Ok(0)` means that nothing more will. Never
 /// waits. The kernel ends a read behind the bytes that a descriptor was sent with, so that there is at most one.
@@ -81,7 +84,7 @@ mod tests {
     use std::{fs::File, io::Read, os::unix::net::UnixStream};
 
     use rustix::{
-        fs::{fstat, memfd_create, MemfdFlags},
+        fs::{MemfdFlags, fstat, memfd_create},
         io::{FdFlags, fcntl_getfd},
         net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg},
     };

@@ -27,12 +27,14 @@ fn body(file: &File, offset: usize, length: usize, way: Way) -> FileBody {
 }
 
 /// Sends all of it, while the other side reads; how that ended, and what was read.
-async fn send(mut body: FileBody, mut stream: Stream, mut other: impl AsyncReadExt + Unpin) -> (Result<(), Broken>, Vec<u8>) {
+async fn send(
+    mut body: FileBody,
+    mut stream: Stream,
+    mut other: impl AsyncReadExt + Unpin,
+) -> (Result<(), Broken>, Vec<u8>) {
     let sending = async {
         while 0 < body.left() {
-            if let Err(broken) = poll_fn(|context| body.poll_step(context, &mut stream)).await {
-                return Err(broken);
-            }
+            poll_fn(|context| body.poll_step(context, &mut stream)).await?;
         }
         drop(stream);
         Ok(())
@@ -65,9 +67,17 @@ fn exactly_the_part_is_sent_in_either_way() {
             for way in [|| Way::Kernel, || Way::Copy(Vec::new(), 0)] {
                 let expected = (Ok(()), content[offset..offset + length].to_vec());
                 let (stream, other) = unix().await;
-                assert_eq!(send(body(&file, offset, length, way()), stream, other).await, expected, "{offset} {length}");
+                assert_eq!(
+                    send(body(&file, offset, length, way()), stream, other).await,
+                    expected,
+                    "{offset} {length}"
+                );
                 let (stream, other) = tcp().await;
-                assert_eq!(send(body(&file, offset, length, way()), stream, other).await, expected, "{offset} {length}");
+                assert_eq!(
+                    send(body(&file, offset, length, way()), stream, other).await,
+                    expected,
+                    "{offset} {length}"
+                );
             }
         }
     });
