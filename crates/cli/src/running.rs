@@ -240,7 +240,7 @@ impl Running {
             }
         };
         let nodes = if before.nodes == config.nodes { self.supervisor.node_count() } else { config.nodes };
-        if let Err(error) = self.supervisor.reload(Arc::clone(&config), interpreter.path, nodes).await {
+        if let Err(error) = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await {
             return refused(&error);
         }
         if let Some(edge) = &*self.edge.borrow() {

@@ -160,7 +160,7 @@ pub(crate) fn parts(
     let (sender, table) = watch::channel(Arc::default());
     let parts = Parts {
         config: Arc::clone(config),
-        interpreter: interpreter.path.clone(),
+        interpreter: interpreter.clone(),
         extension,
         state_directory: place.directory().to_owned(),
         sink: sink.clone(),

@@ -69,6 +69,20 @@ fn build_makes_it_and_serves_nothing() {
 }
 
 #[test]
+fn what_runs_keeps_its_packages_whatever_is_built() {
+    let project = project();
+    let lazy = "def app(environ, start_response):\n    import tiny\n    start_response('200 OK', [])\n    \
+                return [tiny.VERSION.encode()]\n";
+    project.write("app.py", lazy);
+    let running = project.up(&[]);
+    project.write("app.py", "raise ValueError\n");
+    project.write("requirements.txt", "./tiny-1.0-py3-none-any.whl # changed\n");
+    assert_eq!(project.run(&["reload"]).code, 78);
+    project.ok(&["build"]);
+    assert_eq!(running.client().get("/").unwrap().text(), "1.0");
+}
+
+#[test]
 fn requirements_that_cannot_be_met_are_told() {
     let project = project();
     project.write("requirements.txt", "./nowhere-1.0-py3-none-any.whl\n");

@@ -10,7 +10,7 @@ use sys::{OwnHostName, User};
 use telemetry::LogSink;
 use tokio::sync::watch;
 
-use crate::{ended::OomKills, extension::Extension, table::Table};
+use crate::{ended::OomKills, extension::Extension, interpreter::Interpreter, table::Table};
 
 /// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Parts {
     /// What to run.
     pub config: Arc<Config>,
     /// By which Python.
-    pub interpreter: PathBuf,
+    pub interpreter: Interpreter,
     /// The worker's code.
     pub extension: Extension,
     /// Where files of a run may be put.
@@ -69,7 +69,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> (Rc<Self>, Arc<Config>, PathBuf) {
+    pub(crate) fn new(parts: Parts) -> (Rc<Self>, Arc<Config>, Interpreter) {
         let isolation = if sys::can_isolate().is_ok() { Isolation::Uts } else { Isolation::Env };
         let context = Self {
             extension: parts.extension,

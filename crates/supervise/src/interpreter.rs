@@ -9,6 +9,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -32,8 +33,9 @@ pub enum Origin {
     System,
 }
 
-/// A Python that can load the worker extension.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A Python that can load the worker extension. As long as one of its clones lives, an environment of ours is not
+/// removed.
+#[derive(Clone, Debug)]
 pub struct Interpreter {
     /// Its executable.
     pub path: PathBuf,
@@ -41,6 +43,7 @@ pub struct Interpreter {
     pub version: String,
     /// Where it was found.
     pub origin: Origin,
+    pub(crate) _hold: Option<Arc<venv::Hold>>,
 }
 
 impl fmt::Display for Interpreter {
@@ -111,7 +114,7 @@ pub fn find_or_make(
                 .cause(cause)
                 .hint("python names a CPython from 3.10, for example .venv/bin/python")
         })?;
-        return Ok(Interpreter { path: path.clone(), version, origin: Origin::Configured });
+        return Ok(Interpreter { path: path.clone(), version, origin: Origin::Configured, _hold: None });
     }
     if let Some(named) = environment.value("VIRTUAL_ENV") {
         // The operator has said that it is there: that it is not is worth a word.
@@ -128,10 +131,10 @@ pub fn find_or_make(
     if let Some(requirements) = Requirements::of(project)? {
         return venv::provide(project, environment, &requirements, venv::When::Outdated, report);
     }
-    if let Some(made) = venv::newest(project)
+    if let Some((made, hold)) = venv::newest(project)
         && let Some(found) = in_directory(&made, Origin::TierceVenv, project, report)
     {
-        return Ok(found);
+        return Ok(Interpreter { _hold: Some(Arc::new(hold)), ..found });
     }
     system(project, environment)
 }
@@ -150,7 +153,7 @@ pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> 
 fn in_directory(directory: &Path, origin: Origin, project: &Path, report: Report<'_>) -> Option<Interpreter> {
     let path = directory.join("bin/python");
     match probe(&path, project) {
-        Ok(version) => Some(Interpreter { path, version, origin }),
+        Ok(version) => Some(Interpreter { path, version, origin, _hold: None }),
         Err(cause) => {
             report(Step::Note { what: format!("passing over {}: {cause}", directory.display()) });
             None
@@ -160,7 +163,7 @@ fn in_directory(directory: &Path, origin: Origin, project: &Path, report: Report
 
 fn system(project: &Path, environment: &Environment) -> Result<Interpreter, PrepareError> {
     let (path, version) = base(project, environment)?;
-    Ok(Interpreter { path, version, origin: Origin::System })
+    Ok(Interpreter { path, version, origin: Origin::System, _hold: None })
 }
 
 /// The first Python on the path that fits.

@@ -20,7 +20,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     os::fd::AsFd,
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -40,6 +39,7 @@ use crate::{
     ended,
     explanation::Explanation,
     handle::{NodeHandle, View, WorkerView},
+    interpreter::Interpreter,
     output,
     start_error::StartError,
     status::State,
@@ -85,7 +85,8 @@ type Serial = u32;
 pub(crate) struct Plan {
     pub(crate) context: Rc<Context>,
     pub(crate) config: Arc<Config>,
-    pub(crate) interpreter: PathBuf,
+    /// Held as long as anything of the node runs or may be started.
+    pub(crate) interpreter: Interpreter,
     pub(crate) index: u32,
     pub(crate) generation: u32,
 }
@@ -310,8 +311,9 @@ impl Node {
     /// Starts a process for a place, or with 0 the one that forks.
     fn start_process(&mut self, place: u32) -> Result<(), StartError> {
         let Plan { context, config, interpreter, .. } = &self.plan;
-        let started = Zygote::start(context, config, interpreter, &self.label.name).map_err(|error| {
-            StartError::machine(&format!("cannot start {}", interpreter.display()), &self.label.name, &error)
+        let python = &interpreter.path;
+        let started = Zygote::start(context, config, python, &self.label.name).map_err(|error| {
+            StartError::machine(&format!("cannot start {}", python.display()), &self.label.name, &error)
         })?;
         self.serials += 1;
         let serial = self.serials;

@@ -58,7 +58,7 @@ impl StartError {
             Some(missing) if plan.config.project.join("requirements.txt").is_file() => {
                 format!("add {missing} to requirements.txt; it is installed with the next start")
             }
-            Some(missing) => format!("install {missing} for {}", plan.interpreter.display()),
+            Some(missing) => format!("install {missing} for {}", plan.interpreter.path.display()),
             None if !found.is_empty() => {
                 format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
             }

@@ -5,7 +5,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -21,6 +20,7 @@ use crate::{
     context::{Context, Parts},
     explanation::Explanation,
     handle::NodeHandle,
+    interpreter::Interpreter,
     node::{self, Command, Plan},
     start_error::StartError,
     status::NodeStatus,
@@ -36,7 +36,7 @@ pub struct Supervisor {
 struct Inner {
     context: Rc<Context>,
     config: RefCell<Arc<Config>>,
-    interpreter: RefCell<PathBuf>,
+    interpreter: RefCell<Interpreter>,
     nodes: RefCell<Vec<NodeHandle>>,
     generation: Cell<u32>,
     busy: RefCell<Option<String>>,
@@ -136,7 +136,7 @@ impl Supervisor {
     }
 
     /// New code and configuration: a whole new generation beside the old, which is drained when the new one is ready.
-    pub async fn reload(&self, config: Arc<Config>, interpreter: PathBuf, nodes: u32) -> Result<(), ChangeError> {
+    pub async fn reload(&self, config: Arc<Config>, interpreter: Interpreter, nodes: u32) -> Result<(), ChangeError> {
         let _busy = self.begin(format!("reloading {}", config.name))?;
         let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
         let generation = self.inner.generation.get() + 1;

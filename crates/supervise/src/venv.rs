@@ -4,6 +4,8 @@
 //! who writes holds the lock. Environments cannot be moved, so each is made where it will be used. What is to be
 //! installed is read in `requirements`.
 
+mod places; // where they are, and which are in use
+
 use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
@@ -11,7 +13,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::SystemTime,
+    sync::Arc,
 };
 
 use config::Environment;
@@ -20,21 +22,14 @@ use rustix::{
     io::{Errno, retry_on_intr},
 };
 
+pub(crate) use self::places::{Hold, PLACE};
+use self::places::{STAMP, clear_one, finished, hold};
 use crate::{
     explanation::Explanation,
     interpreter::{Interpreter, Origin, PrepareError, Report, Step, base, on_path, timed},
     probe::probe,
     requirements::Requirements,
 };
-
-/// Where it is in the project.
-pub(crate) const PLACE: &str = ".tierce/venv";
-
-/// Where the next one is made while a running generation may use the first; the one after that in the first again.
-const OTHER_PLACE: &str = ".tierce/venv.other";
-
-/// Says what it was made from.
-const STAMP: &str = "tierce-stamp";
 
 /// Output of a tool that is kept for the message when it fails: the last of it, as that is where the error stands.
 const OUTPUT_KEPT: usize = 256 << 10;
@@ -60,51 +55,47 @@ pub(crate) fn provide(
     let (python, base_version) = base(project, environment)?;
     let lock = lock(&project.join(".tierce"), report)?;
     let stamp = requirements.stamp(&base_version);
-    let newest_first = by_age(project);
     if when == When::Outdated {
-        for (_, venv) in newest_first.iter().filter(|(made, _)| made.is_some()) {
-            if fs::read_to_string(venv.join(STAMP)).is_ok_and(|present| present == stamp) {
-                match probe(&venv.join("bin/python"), project) {
-                    Ok(version) => return Ok(found(venv, version)),
-                    Err(cause) => again(&format!("the one that is there does not work: {cause}"), report),
-                }
-            }
+        if let Some(found) = matching(project, &stamp, report) {
+            return Ok(found);
         }
-        if newest_first[0].0.is_some() {
+        if !finished(project).is_empty() {
             again(&format!("{} or python3 has changed", requirements.file()), report);
         }
     }
-    let venv = &newest_first[1].1;
-    remove(venv).map_err(|error| cannot_write(venv, &error))?;
-    let tools = Tools { project, lock: &lock, uv: on_path("uv", environment), python: &python, venv };
+    let venv = clear_one(project).map_err(|(venv, error)| cannot_write(&venv, &error))?.ok_or_else(all_in_use)?;
+    let tools = Tools { project, lock: &lock, uv: on_path("uv", environment), python: &python, venv: &venv };
     tools.create(report)?;
     tools.install(requirements, report)?;
     let path = venv.join("bin/python");
     let version = probe(&path, project)
         .map_err(|cause| Explanation::new(format!("{} does not work", path.display())).cause(cause))?;
-    fs::write(venv.join(STAMP), stamp).map_err(|error| cannot_write(venv, &error))?;
-    Ok(found(venv, version))
+    fs::write(venv.join(STAMP), stamp).map_err(|error| cannot_write(&venv, &error))?;
+    let (hold, _) = hold(&venv).ok_or_else(|| cannot_write(&venv, &io::ErrorKind::NotFound.into()))?;
+    Ok(found(&venv, version, hold))
 }
 
-fn found(venv: &Path, version: String) -> Interpreter {
-    Interpreter { path: venv.join("bin/python"), version, origin: Origin::TierceVenv }
+/// One that was made from the same and still works.
+fn matching(project: &Path, stamp: &str, report: Report<'_>) -> Option<Interpreter> {
+    finished(project).iter().find_map(|venv| {
+        let (hold, _) = hold(venv).filter(|(_, present)| present == stamp)?;
+        match probe(&venv.join("bin/python"), project) {
+            Ok(version) => Some(found(venv, version, hold)),
+            Err(cause) => {
+                again(&format!("the one that is there does not work: {cause}"), report);
+                None
+            }
+        }
+    })
 }
 
-/// Both places with the time when an environment was finished there, the newest first; of two empty ones the usual place
-/// comes last, so that it is the one to be used.
-fn by_age(project: &Path) -> [(Option<SystemTime>, PathBuf); 2] {
-    let place = |name: &str| {
-        let venv = project.join(name);
-        (venv.join(STAMP).metadata().and_then(|stamp| stamp.modified()).ok(), venv)
-    };
-    let (usual, other) = (place(PLACE), place(OTHER_PLACE));
-    if other.0 < usual.0 { [usual, other] } else { [other, usual] }
+fn found(venv: &Path, version: String, hold: Hold) -> Interpreter {
+    Interpreter { path: venv.join("bin/python"), version, origin: Origin::TierceVenv, _hold: Some(Arc::new(hold)) }
 }
 
 /// The environment that was finished last, from whatever requirements.
-pub(crate) fn newest(project: &Path) -> Option<PathBuf> {
-    let [(made, venv), _] = by_age(project);
-    made.map(|_| venv)
+pub(crate) fn newest(project: &Path) -> Option<(PathBuf, Hold)> {
+    finished(project).into_iter().find_map(|venv| hold(&venv).map(|(hold, _)| (venv, hold)))
 }
 
 fn again(why: &str, report: Report<'_>) {
@@ -127,20 +118,6 @@ fn lock(directory: &Path, report: Report<'_>) -> Result<File, PrepareError> {
     }
     .map_err(|error| failed(error.into()))?;
     Ok(file)
-}
-
-/// Removes an environment or what is left of one.
-fn remove(venv: &Path) -> io::Result<()> {
-    let absent_is_fine = |result: io::Result<()>| match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    };
-    if venv.is_symlink() {
-        // Somebody's link: what it leads to is not ours.
-        return fs::remove_file(venv);
-    }
-    absent_is_fine(fs::remove_file(venv.join(STAMP)))?;
-    absent_is_fine(fs::remove_dir_all(venv))
 }
 
 /// What makes an environment: uv where it is, otherwise venv and pip.
@@ -261,6 +238,14 @@ impl Failure {
     fn explain(self, what: &str, place: &str) -> Explanation {
         Explanation::new(what).during("preparing the interpreter").place(place).cause(self.cause).detail(self.output)
     }
+}
+
+fn all_in_use() -> PrepareError {
+    Explanation::new("there is no place for another environment")
+        .during("preparing the interpreter")
+        .cause(format!("all places beside {PLACE} are in use by nodes that are running or ending"))
+        .hint("wait until ps shows one generation only")
+        .into()
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> PrepareError {

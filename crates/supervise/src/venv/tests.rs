@@ -71,9 +71,9 @@ fn notes(steps: &[Step]) -> Vec<&str> {
 fn it_is_made_once_and_again_when_something_changes() {
     let place = Place::new();
     let (found, steps) = place.provide(When::Outdated);
-    let expected =
-        Interpreter { path: place.venv().join("bin/python"), version: "3.12.1".to_owned(), origin: Origin::TierceVenv };
-    assert_eq!(found.unwrap(), expected);
+    let known = |found: Interpreter| (found.path, found.version, found.origin);
+    let expected = (place.venv().join("bin/python"), "3.12.1".to_owned(), Origin::TierceVenv);
+    assert_eq!(known(found.unwrap()), expected);
     let told = steps.iter().map(|step| match step {
         Step::Begin { what } | Step::End { what, .. } | Step::Note { what } => what.as_str(),
         Step::Output { line } => line.as_str(),
@@ -92,7 +92,7 @@ fn it_is_made_once_and_again_when_something_changes() {
     assert_eq!(place.made(), 1);
 
     let (found, steps) = place.provide(When::Outdated);
-    assert_eq!((found.unwrap(), steps), (expected, Vec::new()));
+    assert_eq!((known(found.unwrap()), steps), (expected, Vec::new()));
     assert_eq!(place.made(), 0);
 
     type Change = fn(&Place, &Path);
@@ -126,7 +126,7 @@ fn it_is_made_once_and_again_when_something_changes() {
 }
 
 #[test]
-fn the_one_in_use_stays_as_it_is_while_the_next_is_made() {
+fn the_newest_stays_as_it_is_while_the_next_is_made() {
     let place = Place::new();
     let first = place.provide(When::Outdated).0.unwrap().path;
     place.require("x\nbroken\n");
@@ -144,6 +144,33 @@ fn the_one_in_use_stays_as_it_is_while_the_next_is_made() {
 }
 
 #[test]
+fn one_that_is_in_use_is_never_removed() {
+    let place = Place::new();
+    let running = place.provide(When::Outdated).0.unwrap();
+    let clone = running.clone();
+    drop(running);
+    let mut made = vec![clone.path.clone()];
+    for pip in ["true", "exit 1", "true", "true"] {
+        place.python("3.12.1", pip);
+        match place.provide(When::Always).0 {
+            Ok(other) => made.push(other.path),
+            Err(_) => assert_eq!(pip, "exit 1"),
+        }
+        assert!(clone.path.is_file(), "it is still run");
+    }
+    assert!(!made[1..].contains(&clone.path), "{made:?}");
+    assert_eq!(made[1], made[3], "those that nobody runs make room: {made:?}");
+    drop(clone);
+    assert_eq!(place.provide(When::Always).0.unwrap().path, made[0]);
+
+    let all: Vec<_> = std::iter::from_fn(|| place.provide(When::Always).0.ok()).take(100).collect();
+    assert!(2 < all.len() && all.len() < 100, "there are bounds: {}", all.len());
+    assert!(all.iter().all(|held| held.path.is_file()));
+    let explanation = place.provide(When::Always).0.unwrap_err().0;
+    assert!(explanation.cause.unwrap().contains("in use"));
+}
+
+#[test]
 fn what_failed_is_quoted_and_counts_as_absent() {
     let place = Place::new();
     for pip in ["echo no such package; echo sorry >&2; exit 1", "echo gone; kill -9 $$"] {
@@ -155,7 +182,7 @@ fn what_failed_is_quoted_and_counts_as_absent() {
         assert!(detail == "no such package\nsorry" || detail == "gone", "{detail}");
         let ended: Vec<_> = steps.iter().filter(|step| matches!(step, Step::End { .. })).collect();
         assert_eq!(ended.len(), 1, "what failed was not done: {steps:?}");
-        assert_eq!(newest(&place.project()), None);
+        assert!(newest(&place.project()).is_none());
         assert_eq!(place.made(), 1);
     }
     place.python("3.12.1", "true");
