@@ -115,6 +115,30 @@ fn a_get_whose_workers_are_killed_again_and_again_ends() {
 }
 
 #[test]
+fn a_worker_that_cannot_be_forked_harms_no_other() {
+    // The third process cannot be made, nor the two after it; and nobody tells the application how its children end.
+    let app = format!(
+        "import os, signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nreal, count = os.fork, 0\n\
+         def fork():\n    global count\n    count += 1\n    if 3 <= count <= 5:\n        \
+         raise BlockingIOError(11, 'no process to spare')\n    return real()\nos.fork = fork\n{RUNS}"
+    );
+    let project = Project::new(TIERCE, &app, "workers = 2\nenv = { WAIT = \"1\" }");
+    let running = project.up(&[]);
+    let mut client = running.client();
+    client.send("POST /run/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").unwrap();
+    wait_for("it to have begun", || begun(&project).contains_key(&1));
+    let (busy, zygote) = (begun(&project)[&1][0], running.ps()["items"][0]["pid"].clone());
+    let idle = running.workers().into_iter().find(|pid| *pid != busy).unwrap();
+    signal(idle, "KILL");
+    assert_eq!(client.response().unwrap().status, 200);
+    replaced(&running, &[idle], 2);
+    assert_eq!(running.ps()["items"][0]["pid"], zygote);
+    for said in ["was killed by signal 9 (SIGKILL)", "a worker could not be forked: [Errno 11] no process to spare"] {
+        assert!(running.err().contains(said), "{said}: {}", running.err());
+    }
+}
+
+#[test]
 fn nothing_outlives_a_tierce_that_is_killed() {
     // With a request in each state: being run, waiting, and a connection without any.
     let project = Project::new(TIERCE, RUNS, "workers = 2\nnodes = 2\nthreads = 1\nenv = { WAIT = \"30\" }");

@@ -219,11 +219,7 @@ impl Node {
                         self.failed(&error);
                     }
                 }
-                _ = tick.tick() => {
-                    if let Err(error) = self.look_at_workers().await {
-                        self.failed(&error);
-                    }
-                }
+                _ = tick.tick() => self.look_at_workers().await,
             }
             self.show();
         }
@@ -241,7 +237,10 @@ impl Node {
         match event {
             Event::Said(serial, said) => self.heard(serial, said).await,
             Event::Ended(serial) => self.process_ended(serial),
-            Event::Refill(number) => self.fill(number).await,
+            Event::Refill(number) => {
+                self.refill(number).await;
+                Ok(())
+            }
             Event::Restart if self.processes.is_empty() => self.start_process(0),
             Event::Restart => Ok(()),
             Event::Drained(number) => {
@@ -354,6 +353,16 @@ impl Node {
         }
     }
 
+    /// The same while others live, whom it does not concern when it fails: then it is tried again.
+    async fn refill(&mut self, number: u32) {
+        let Err(error) = self.fill(number).await else { return };
+        let now = Instant::now();
+        let Some(place) = self.place(number) else { return };
+        let delay = place.backoff.died(now, now, Reached::Starting);
+        self.say(&error.to_string());
+        self.later(delay, Event::Refill(number));
+    }
+
     /// Orders a process to make the worker of a place, and gives it its descriptors.
     async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
         let name = self.label.name.clone();
@@ -422,7 +431,9 @@ impl Node {
             return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
-        self.say(&format!("{}: worker {pid} {how}; a new one is started {again}", self.label.name));
+        // One that could not even be forked has no number.
+        let which = if pid == 0 { "a worker".to_owned() } else { format!("worker {pid}") };
+        self.say(&format!("{}: {which} {how}; a new one is started {again}", self.label.name));
         if hopeless && self.active {
             self.view.borrow_mut().state = State::Failed;
         }

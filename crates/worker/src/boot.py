@@ -148,6 +148,8 @@ class Zygote:
 
     def run(self):
         """In the zygote: None when it is to exit. In a worker: its command and descriptors."""
+        # How the application wants to learn of its children is for the workers; here it would hide how those end.
+        self.on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         while True:
             for descriptor, _ in self.poll.poll(ROUND_MS if self.unwatched else None):
                 if descriptor != self.control.fileno():
@@ -175,16 +177,21 @@ class Zygote:
     def fork(self, command, descriptors):
         """True in the child."""
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            say(self.control, say="fork_failed", worker=command["worker"], cause=str(error))
+            close(descriptors)
+            return False
         if pid == 0:
             self.native["die_with_parent"]()
             if os.getppid() != parent:
                 os._exit(0)
-            for descriptor in self.children:
-                os.close(descriptor)
+            close(self.children)
+            if self.on_child is not None:
+                signal.signal(signal.SIGCHLD, self.on_child)
             return True
-        for descriptor in descriptors:
-            os.close(descriptor)
+        close(descriptors)
         try:
             descriptor = self.native["open_pidfd"](pid)
         except OSError:
@@ -199,13 +206,26 @@ class Zygote:
         if descriptor is not None:
             self.poll.unregister(descriptor)
             os.close(descriptor)
-        ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
-        if ended == 0:
-            return
+        code, by = None, None
+        try:
+            ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
+        except ChildProcessError:
+            # Somebody else has waited for it, so nobody knows how it has ended.
+            pass
+        else:
+            if ended == 0:
+                return
+            if os.WIFSIGNALED(status):
+                by = os.WTERMSIG(status)
+            else:
+                code = os.WEXITSTATUS(status)
         self.unwatched.discard(pid)
-        killed = os.WIFSIGNALED(status)
-        code = None if killed else os.WEXITSTATUS(status)
-        say(self.control, say="exited", pid=pid, code=code, signal=os.WTERMSIG(status) if killed else None)
+        say(self.control, say="exited", pid=pid, code=code, signal=by)
+
+
+def close(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 # A worker

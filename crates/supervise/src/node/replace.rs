@@ -19,7 +19,7 @@ use policy::Load;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{task::spawn_local, time::timeout};
 
-use super::{Event, Node, StartError, drain::EXIT_GRACE};
+use super::{Event, Node, drain::EXIT_GRACE};
 use crate::{
     status::process,
     worker::{Occupant, Place, Stay},
@@ -117,9 +117,9 @@ fn pss(pid: u32) -> Option<u64> {
 
 impl Node {
     /// Replaces one worker that is due.
-    pub(super) async fn look_at_workers(&mut self) -> Result<(), StartError> {
+    pub(super) async fn look_at_workers(&mut self) {
         if !self.active {
-            return Ok(());
+            return;
         }
         let (now, context) = (Instant::now(), Rc::clone(&self.plan.context));
         let limits = self.plan.config.limits;
@@ -129,14 +129,14 @@ impl Node {
             let reason = seen.due(&limits, context.shared.load(*id), *pid, now)?;
             Some((place.number, *pid, reason))
         });
-        let Some((number, pid, reason)) = due.filter(|_| !under_way) else { return Ok(()) };
+        let Some((number, pid, reason)) = due.filter(|_| !under_way) else { return };
         self.say(&format!("{}: worker {pid} is replaced: {reason}", self.label.name));
         let successor = self.places.iter().map(|place| place.number).max().unwrap_or(0) + 1;
         self.places.push(Place::new(successor));
         if let Some(place) = self.place(number) {
             place.stay = Stay::UntilReady(successor);
         }
-        self.fill(successor).await
+        self.refill(successor).await;
     }
 
     /// A worker is ready: the one that it replaces may leave.
