@@ -65,7 +65,7 @@ pub(crate) const KEYS: &[Key] = &[
         "path",
         "searched for",
         "`--python`",
-        "The interpreter. Otherwise `$VIRTUAL_ENV`, `.venv`, `.tierce/venv`, which is made when there are requirements, and `python3` are tried.",
+        "The interpreter. Otherwise `$VIRTUAL_ENV` and `.venv` are tried, if they have the packages that the project requires, `.tierce/venv`, which is made when there are requirements, and `python3`.",
     ),
     key("pythonpath", "list of paths", "none", "", "Directories for `sys.path`, behind the project's own."),
     key("env", "table of texts", "none", "", "Variables for the application."),

@@ -1,7 +1,7 @@
 //! Which Python runs the application.
 //!
-//! `--python` or `python` is taken as it is or refused. Otherwise the first that fits of `$VIRTUAL_ENV`, `.venv`,
-//! `.tierce/venv`, which is made when the project names requirements, and `python3`.
+//! `--python` or `python` is taken as it is or refused. Otherwise the first that fits of `$VIRTUAL_ENV` and `.venv`, which
+//! must have the packages that the project names, `.tierce/venv`, which is made when it names any, and `python3`.
 //!
 //! Invariant: what is passed over is reported with the reason. What fits is decided in `probe`, and how an environment
 //! is made in `venv`.
@@ -16,7 +16,12 @@ use std::{
 use config::{Config, Environment};
 use rustix::fs::{Access, access};
 
-use crate::{explanation::Explanation, probe::probe, requirements::Requirements, venv};
+use crate::{
+    explanation::Explanation,
+    probe::{probe, probe_for},
+    requirements::Requirements,
+    venv,
+};
 
 /// Where an interpreter was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +61,13 @@ impl fmt::Display for Interpreter {
             Origin::System => "from PATH",
         };
         write!(f, "Python {} {origin}", self.version)
+    }
+}
+
+impl Interpreter {
+    /// `.venv/bin/python 3.11.7`.
+    pub(crate) fn shown(&self, project: &Path) -> String {
+        format!("{} {}", self.path.strip_prefix(project).unwrap_or(&self.path).display(), self.version)
     }
 }
 
@@ -116,23 +128,26 @@ pub fn find_or_make(
         })?;
         return Ok(Interpreter { path: path.clone(), version, origin: Origin::Configured, _hold: None });
     }
+    // Requirements that cannot be read hinder nobody who has prepared an environment.
+    let requirements = Requirements::of(project);
+    let required = requirements.as_ref().ok().and_then(Option::as_ref);
     if let Some(named) = environment.value("VIRTUAL_ENV") {
         // The operator has said that it is there: that it is not is worth a word.
-        if let Some(found) = in_directory(&project.join(named), Origin::VirtualEnv, project, report) {
+        if let Some(found) = in_directory(&project.join(named), Origin::VirtualEnv, project, required, report) {
             return Ok(found);
         }
     }
     let own = project.join(".venv");
     if own.symlink_metadata().is_ok()
-        && let Some(found) = in_directory(&own, Origin::DotVenv, project, report)
+        && let Some(found) = in_directory(&own, Origin::DotVenv, project, required, report)
     {
         return Ok(found);
     }
-    if let Some(requirements) = Requirements::of(project)? {
+    if let Some(requirements) = requirements? {
         return venv::provide(project, environment, &requirements, venv::When::Outdated, report);
     }
     if let Some((made, hold)) = venv::newest(project)
-        && let Some(found) = in_directory(&made, Origin::TierceVenv, project, report)
+        && let Some(found) = in_directory(&made, Origin::TierceVenv, project, None, report)
     {
         return Ok(Interpreter { _hold: Some(Arc::new(hold)), ..found });
     }
@@ -150,15 +165,28 @@ pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> 
     Ok(python)
 }
 
-fn in_directory(directory: &Path, origin: Origin, project: &Path, report: Report<'_>) -> Option<Interpreter> {
+/// The environment in a directory, if it works and has what is required.
+fn in_directory(
+    directory: &Path,
+    origin: Origin,
+    project: &Path,
+    required: Option<&Requirements>,
+    report: Report<'_>,
+) -> Option<Interpreter> {
     let path = directory.join("bin/python");
-    match probe(&path, project) {
-        Ok(version) => Some(Interpreter { path, version, origin, _hold: None }),
-        Err(cause) => {
-            report(Step::Note { what: format!("passing over {}: {cause}", directory.display()) });
-            None
+    let packages = required.map_or(&[][..], Requirements::packages);
+    let why = match probe_for(packages, &path, project) {
+        Ok(found) if found.lacking.is_empty() => {
+            return Some(Interpreter { path, version: found.version, origin, _hold: None });
         }
-    }
+        Ok(found) => {
+            let file = required.map_or("", Requirements::file);
+            format!("it lacks {}, which {file} names", found.lacking.join(", "))
+        }
+        Err(cause) => cause,
+    };
+    report(Step::Note { what: format!("passing over {}: {why}", directory.display()) });
+    None
 }
 
 fn system(project: &Path, environment: &Environment) -> Result<Interpreter, PrepareError> {

@@ -22,27 +22,54 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What is read of an answer, which is one short line.
 const ANSWER_MAX: usize = 4096;
 
-const PROGRAM: &str = "import sys, platform, sysconfig\n\
+/// Says what it is, and which of the packages named as arguments it has not. Its own path is all it looks at (`-I`), and
+/// what `PYTHONPATH` adds for the application.
+const PROGRAM: &str = "import os, platform, sys, sysconfig\n\
+    lacking = []\n\
+    if sys.argv[1:]:\n\
+    \x20   from importlib import metadata\n\
+    \x20   sys.path += filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))\n\
+    for name in sys.argv[1:]:\n\
+    \x20   try:\n\
+    \x20       metadata.distribution(name)\n\
+    \x20   except metadata.PackageNotFoundError:\n\
+    \x20       lacking.append(name)\n\
     print('.'.join(map(str, sys.version_info[:3])), sys.implementation.name, platform.libc_ver()[0] or '-',\n\
-    sysconfig.get_config_var('Py_GIL_DISABLED') or 0)";
+    \x20   sysconfig.get_config_var('Py_GIL_DISABLED') or 0, *lacking[:5])";
 
 /// Its version if it is a CPython from 3.10 on glibc, else why not. It is started in `directory`, as the application
 /// will be: a shim may choose another Python elsewhere.
 pub(crate) fn probe(path: &Path, directory: &Path) -> Result<String, String> {
-    let answer = ask(path, directory, PATIENCE)?;
+    probe_for(&[], path, directory).map(|found| found.version)
+}
+
+/// What a Python is that can run applications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) version: String,
+    /// Packages that were asked for and are not installed; the first few.
+    pub(crate) lacking: Vec<String>,
+}
+
+/// The same, with the question which of these packages are not installed.
+pub(crate) fn probe_for(packages: &[String], path: &Path, directory: &Path) -> Result<Found, String> {
+    let answer = ask(packages, path, directory, PATIENCE)?;
     let words: Vec<_> = answer.output.split_whitespace().collect();
-    let [version, implementation, libc, free_threaded] = words[..] else {
+    let [version, implementation, libc, free_threaded, lacking @ ..] = &words[..] else {
         let why = answer.errors.trim().lines().last().map_or_else(|| answer.status.to_string(), ToOwned::to_owned);
         return Err(format!("it did not run ({why})"));
     };
     let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     let at_least = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (3, 10);
     match () {
-        () if implementation != "cpython" => Err(format!("it is {implementation}, not CPython")),
+        () if *implementation != "cpython" => Err(format!("it is {implementation}, not CPython")),
         () if !at_least => Err(format!("it is Python {version}; 3.10 is the oldest that works")),
-        () if libc != "glibc" => Err("it does not use glibc".to_owned()),
-        () if free_threaded == "1" => Err("free-threaded builds are not supported yet".to_owned()),
-        () => Ok(version.to_owned()),
+        () if *libc != "glibc" => Err("it does not use glibc".to_owned()),
+        () if *free_threaded == "1" => Err("free-threaded builds are not supported yet".to_owned()),
+        () => Ok(Found {
+            version: (*version).to_owned(),
+            lacking: lacking.iter().map(|name| (*name).to_owned()).collect(),
+        }),
     }
 }
 
@@ -52,10 +79,11 @@ struct Answer {
     errors: String,
 }
 
-fn ask(path: &Path, directory: &Path, patience: Duration) -> Result<Answer, String> {
+fn ask(packages: &[String], path: &Path, directory: &Path, patience: Duration) -> Result<Answer, String> {
     // A group of its own, so that what it starts can be ended with it.
     let mut child = Command::new(path)
         .args(["-I", "-c", PROGRAM])
+        .args(packages)
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -22,6 +22,7 @@ const INCLUDED_MAX: usize = 64;
 pub(crate) struct Requirements {
     file: &'static str,
     arguments: Vec<String>,
+    packages: Vec<String>,
     hash: u64,
 }
 
@@ -30,8 +31,8 @@ impl Requirements {
     pub(crate) fn of(project: &Path) -> Result<Option<Self>, PrepareError> {
         if let Some(text) = read(project, Path::new("requirements.txt"))? {
             let arguments = vec!["-r".to_owned(), "requirements.txt".to_owned()];
-            let hash = with_included(project, text);
-            return Ok(Some(Self { file: "requirements.txt", arguments, hash }));
+            let (hash, packages) = with_included(project, text);
+            return Ok(Some(Self { file: "requirements.txt", arguments, packages, hash }));
         }
         let file = "pyproject.toml";
         let Some(text) = read(project, Path::new(file))? else { return Ok(None) };
@@ -40,11 +41,12 @@ impl Requirements {
             return Ok(None);
         };
         let hash = fnv_1a(FNV_START, arguments.join("\n").as_bytes());
+        let packages = arguments.iter().filter_map(|line| package(line)).collect();
         if !arguments.is_empty() {
             // What stands behind it is never an option.
             arguments.insert(0, "--".to_owned());
         }
-        Ok(Some(Self { file, arguments, hash }))
+        Ok(Some(Self { file, arguments, packages, hash }))
     }
 
     /// Where they stand.
@@ -55,6 +57,11 @@ impl Requirements {
     /// What an installer is given for them; nothing if there is nothing to install.
     pub(crate) fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    /// The packages that are wanted wherever this is; those that have no name here, or a condition, are not among them.
+    pub(crate) fn packages(&self) -> &[String] {
+        &self.packages
     }
 
     /// Identifies what an environment was made from.
@@ -76,35 +83,70 @@ fn dependencies(text: &str) -> Result<Option<Vec<String>>, String> {
     }
 }
 
-/// Hashes the requirements with the files that they include, as a change in one of those is a change too.
-fn with_included(project: &Path, text: Vec<u8>) -> u64 {
+/// What the lines of a file of requirements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    Wanted,
+    /// They only say which version is to be taken of what is wanted.
+    Constraints,
+}
+
+/// Hashes the requirements with the files that they include, as a change in one of those is a change too; and names the
+/// packages.
+fn with_included(project: &Path, text: Vec<u8>) -> (u64, Vec<String>) {
     let mut seen = vec![PathBuf::from("requirements.txt")];
-    let mut waiting = vec![(PathBuf::new(), text)];
-    let mut hash = FNV_START;
-    while let Some((directory, text)) = waiting.pop() {
+    let mut waiting = vec![(PathBuf::new(), Lines::Wanted, text)];
+    let (mut hash, mut packages) = (FNV_START, Vec::new());
+    while let Some((directory, lines, text)) = waiting.pop() {
         hash = fnv_1a(hash, &text);
-        for name in String::from_utf8_lossy(&text).lines().filter_map(included) {
+        let text = String::from_utf8_lossy(&text);
+        if lines == Lines::Wanted {
+            packages.extend(text.lines().filter_map(package));
+        }
+        for (what, name) in text.lines().filter_map(included) {
             let path = directory.join(name);
             if seen.contains(&path) || seen.len() == INCLUDED_MAX {
                 continue;
             }
             // What cannot be read is for the installer to complain of.
             if let Ok(Some(text)) = read(project, &path) {
-                waiting.push((path.parent().map(Path::to_owned).unwrap_or_default(), text));
+                let what = if lines == Lines::Constraints { lines } else { what };
+                waiting.push((path.parent().map(Path::to_owned).unwrap_or_default(), what, text));
             }
             seen.push(path);
         }
     }
-    hash
+    (hash, packages)
 }
 
 /// The file that a line of requirements includes.
-fn included(line: &str) -> Option<&str> {
+fn included(line: &str) -> Option<(Lines, &str)> {
+    const OPTIONS: [(&str, Lines); 4] = [
+        ("--requirement", Lines::Wanted),
+        ("--constraint", Lines::Constraints),
+        ("-r", Lines::Wanted),
+        ("-c", Lines::Constraints),
+    ];
     let line = line.trim();
-    let rest = ["--requirement", "--constraint", "-r", "-c"].iter().find_map(|option| line.strip_prefix(option))?;
-    let name = rest.trim_start_matches([' ', '\t', '=']);
-    let name = name.find(" #").map_or(name, |comment| &name[..comment]).trim();
-    (!name.is_empty()).then_some(name)
+    let (what, rest) = OPTIONS.iter().find_map(|(option, what)| Some((*what, line.strip_prefix(option)?)))?;
+    let name = without_comment(rest.trim_start_matches([' ', '\t', '=']));
+    (!name.is_empty()).then_some((what, name))
+}
+
+/// The name of the package that a requirement names: not of a path or an address, which have none here, and not of one
+/// with a condition (`; python_version < "3.11"`), which may not be meant.
+fn package(line: &str) -> Option<String> {
+    let line = without_comment(line.trim());
+    let name_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let (name, rest) = line.split_at(line.find(|c| !name_part(c)).unwrap_or(line.len()));
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !Path::new(name).extension().is_some_and(|end| end == "whl" || end == "zip" || end == "gz");
+    let ends = rest.is_empty() || rest.starts_with(['[', '<', '>', '=', '!', '~', '(', '@', ' ', '\t', '\\']);
+    (is_name && ends && !rest.contains(';')).then(|| name.to_owned())
+}
+
+fn without_comment(text: &str) -> &str {
+    text.find(" #").map_or(text, |comment| &text[..comment]).trim()
 }
 
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,6 +1,13 @@
 //! Why a node could not be started, and whose mistake it was.
 
-use crate::{explanation::Explanation, node::Plan};
+use std::path::Path;
+
+use crate::{
+    explanation::Explanation,
+    interpreter::{Interpreter, Origin},
+    node::Plan,
+    requirements::Requirements,
+};
 
 /// A node could not be started; everything it had is gone again.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -55,14 +62,16 @@ impl StartError {
             Some(missing) if *missing == app.module || app.module.starts_with(&format!("{missing}.")) => {
                 format!("there is no module {missing} in {} or on its path", plan.config.project.display())
             }
-            Some(missing) if plan.config.project.join("requirements.txt").is_file() => {
-                format!("add {missing} to requirements.txt; it is installed with the next start")
-            }
-            Some(missing) => format!("install {missing} for {}", plan.interpreter.path.display()),
+            Some(missing) => how_to_install(missing, &plan.interpreter, &plan.config.project),
             None if !found.is_empty() => {
                 format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
             }
             None => "the traceback shows where; tierce check tries again without serving".to_owned(),
+        };
+        // Which Python it was matters only to what could not be found.
+        let cause = match missing {
+            Some(_) => format!("{cause}   (python: {})", plan.interpreter.shown(&plan.config.project)),
+            None => cause.to_owned(),
         };
         let explanation = Explanation::new(format!("cannot import {app}"))
             .during(format!("starting {}", plan.name()))
@@ -71,5 +80,52 @@ impl StartError {
             .detail(traceback)
             .hint(hint);
         Self::application(explanation)
+    }
+}
+
+/// How a module that is missing gets into the interpreter.
+fn how_to_install(missing: &str, interpreter: &Interpreter, project: &Path) -> String {
+    // Those that cannot be read have been told of before.
+    let file = Requirements::of(project).ok().flatten().map(|requirements| requirements.file());
+    let python = interpreter.path.strip_prefix(project).unwrap_or(&interpreter.path).display();
+    match (interpreter.origin, file) {
+        (Origin::Configured, Some(file)) => {
+            format!("install {missing} for {python}, or leave `python` out: then {file} is installed into .tierce/venv")
+        }
+        (Origin::TierceVenv, Some(file)) => format!("add {missing} to {file}; it is installed with the next start"),
+        (Origin::TierceVenv | Origin::System, _) => {
+            format!("name {missing} in a requirements.txt; what it names is installed with the next start")
+        }
+        (Origin::VirtualEnv | Origin::DotVenv, Some(file)) => {
+            format!("install {missing} for {python}, and name it in {file}")
+        }
+        (Origin::Configured | Origin::VirtualEnv | Origin::DotVenv, None) => {
+            format!("install {missing} for {python}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_to_do_about_a_missing_module_depends_on_the_interpreter() {
+        let project = tempfile::tempdir().unwrap();
+        let hint = |origin| {
+            let path = project.path().join("v/bin/python");
+            let interpreter = Interpreter { path, version: "3.12.1".to_owned(), origin, _hold: None };
+            assert_eq!(interpreter.shown(project.path()), "v/bin/python 3.12.1");
+            how_to_install("flask", &interpreter, project.path())
+        };
+        assert_eq!(hint(Origin::DotVenv), "install flask for v/bin/python");
+        assert!(hint(Origin::System).contains("in a requirements.txt"));
+        fs::write(project.path().join("requirements.txt"), "flask\n").unwrap();
+        // Whatever is not made from the requirements is not helped by what stands there.
+        assert!(hint(Origin::Configured).contains("leave `python` out"));
+        assert!(hint(Origin::VirtualEnv).contains("name it in requirements.txt"));
+        assert!(hint(Origin::TierceVenv).starts_with("add flask to requirements.txt"));
     }
 }

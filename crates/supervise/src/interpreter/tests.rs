@@ -36,7 +36,7 @@ fn the_first_that_fits_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let (project, other) = (directory.path().join("p"), directory.path().join("v"));
     fs::create_dir(&project).unwrap();
-    // It names requirements, but an environment of its own is trusted.
+    // It names requirements, but no environment is made when there is one that has them.
     fs::write(project.join("requirements.txt"), "x\n").unwrap();
     fake(&project.join(".venv"), "3.12.1 cpython glibc 0");
     fake(&other, "3.11.0 cpython glibc 0");
@@ -53,6 +53,32 @@ fn the_first_that_fits_is_taken() {
     let (found, steps) = find(&config, &environment);
     assert_eq!(found.unwrap().origin, Origin::DotVenv);
     assert_passed_over(&steps, "No such file");
+}
+
+#[test]
+fn an_environment_without_the_packages_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (project, other) = (directory.path().join("p"), directory.path().join("v"));
+    fs::create_dir(&project).unwrap();
+    // What stands behind `-c PROGRAM` is what is asked for.
+    let answer = "echo 3.12.1 cpython glibc 0 $(shift 3; for name; do [ $name = present ] || echo $name; done)";
+    for venv in [project.join(".venv"), other.clone()] {
+        script(&venv.join("bin/python"), answer);
+    }
+    let config = config(&project, None);
+    let environment = environment(&[("VIRTUAL_ENV", &other), ("PATH", &project)]);
+    fs::write(project.join("requirements.txt"), "present>=1\n").unwrap();
+    assert_eq!(find(&config, &environment).0.unwrap().origin, Origin::VirtualEnv);
+    fs::write(project.join("requirements.txt"), "present\nabsent\n").unwrap();
+    let (found, steps) = find(&config, &environment);
+    assert!(found.unwrap_err().0.cause.unwrap().contains("no python3"), "one is to be made");
+    assert_eq!(steps.len(), 2);
+    for step in steps {
+        assert_passed_over(&[step], "it lacks absent, which requirements.txt names");
+    }
+    let mut configured = config;
+    configured.python = Some(other.join("bin/python"));
+    assert_eq!(find(&configured, &environment).0.unwrap().origin, Origin::Configured, "it is taken as it is");
 }
 
 #[test]

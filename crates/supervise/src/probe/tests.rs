@@ -51,7 +51,7 @@ fn one_that_does_not_answer_is_ended() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("python");
     script(&path, "while :; do :; done");
-    let found = ask(&path, directory.path(), Duration::ZERO);
+    let found = ask(&[], &path, directory.path(), Duration::ZERO);
     assert_eq!(found.err().unwrap(), "it did not answer within 0 s");
 }
 
@@ -62,4 +62,21 @@ fn a_link_to_nothing_is_named_as_such() {
     assert!(probe(&path, directory.path()).unwrap_err().contains("No such file"));
     std::os::unix::fs::symlink("/no/such/python", &path).unwrap();
     assert!(probe(&path, directory.path()).unwrap_err().contains("broken link"));
+}
+
+#[test]
+fn packages_are_looked_for_in_the_python_itself() {
+    let Some(python) =
+        ["/usr/bin/python3", "/usr/local/bin/python3"].map(Path::new).into_iter().find(|path| path.is_file())
+    else {
+        return;
+    };
+    let project = tempfile::tempdir().unwrap();
+    // What lies in the project is none of its packages.
+    fs::create_dir(project.path().join("no_such_package-1.dist-info")).unwrap();
+    let wanted = ["No.Such-Package".to_owned(), "other".to_owned()];
+    // A system's Python that is too old says so before anything else.
+    if let Ok(found) = probe_for(&wanted, python, project.path()) {
+        assert_eq!(found.lacking, wanted);
+    }
 }

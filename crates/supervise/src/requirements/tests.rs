@@ -79,6 +79,40 @@ fn the_stamp_changes_with_what_is_installed_and_with_nothing_else() {
 }
 
 #[test]
+fn packages_are_what_is_named_without_a_condition() {
+    for (line, expected) in [
+        ("flask", Some("flask")),
+        ("  Flask[async] >= 3, <4 # why", Some("Flask")),
+        ("zope.interface==6", Some("zope.interface")),
+        ("x @ https://example.org/x.whl", Some("x")),
+        ("x==1 \\", Some("x")),
+        ("x; python_version < '3.11'", None),
+        ("x>1;python_version<'3.11'", None),
+        ("-e .", None),
+        ("    --hash=sha256:0", None),
+        ("./x", None),
+        ("dir/x", None),
+        ("x-1.0-py3-none-any.whl", None),
+        ("x-1.0.tar.gz", None),
+        ("https://example.org/x.whl", None),
+        ("git+https://example.org/x", None),
+        ("# flask", None),
+        ("", None),
+    ] {
+        assert_eq!(package(line).as_deref(), expected, "{line}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in
+        [("requirements.txt", "-r a.txt\n-c c.txt\nx\n"), ("a.txt", "y\n"), ("c.txt", "z<3\n-r d.txt"), ("d.txt", "z")]
+    {
+        fs::write(directory.path().join(name), text).unwrap();
+    }
+    let mut found = of(directory.path()).packages().to_vec();
+    found.sort();
+    assert_eq!(found, ["x", "y"]);
+}
+
+#[test]
 fn the_hash_is_the_same_on_every_machine() {
     // The published values of 64-bit FNV-1a.
     for (text, expected) in
