@@ -12,7 +12,7 @@ use crate::{
     args::Args,
     exit::Exit,
     project,
-    refuse::{cannot_start, fail},
+    refuse::{cannot_lock, cannot_start, fail, status},
     say,
     steps::Steps,
     up::{interpreter, parts},
@@ -34,7 +34,7 @@ pub(crate) fn build(args: &Args) -> Exit {
             }
             Exit::DONE
         }
-        Err(error) => fail(&error.0, Exit::CONFIG),
+        Err(error) => fail(&error.0, status(error.1)),
     }
 }
 
@@ -55,7 +55,7 @@ fn try_check(args: &Args) -> Result<String, Exit> {
     let machine =
         |error: std::io::Error| fail(&Explanation::new("cannot check").cause(error.to_string()), Exit::FAILED);
     let place = Place::of(&config.project, &project::environment());
-    place.prepare().map_err(|error| fail(&Explanation::new(error.to_string()), Exit::FAILED))?;
+    place.prepare().map_err(|error| cannot_lock(&error, &place))?;
     // What the application prints while it is imported is of interest here, and no part of the log.
     let directory = place.directory().join("check");
     let sink = LogSink::start(directory.clone(), Output::Stdout, LineFormat::Text).map_err(machine)?;

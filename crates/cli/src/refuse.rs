@@ -4,7 +4,7 @@
 
 use control::{LockError, Place};
 use proxy::BindError;
-use supervise::{Explanation, StartError};
+use supervise::{Blame, Explanation, StartError};
 
 use crate::{exit::Exit, say};
 
@@ -24,8 +24,7 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Exit {
             Exit::FAILED,
         ),
         LockError::Unusable { error: cause, .. } => {
-            let exit =
-                if cause.kind() == std::io::ErrorKind::PermissionDenied { Exit::NO_PERMISSION } else { Exit::FAILED };
+            let exit = status(Blame::of(cause));
             fail(
                 &Explanation::new(error.to_string())
                     .hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
@@ -50,7 +49,16 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     }
 }
 
-/// Says what failed; the exit status tells the application's mistakes from the machine's.
+/// Says what failed; the exit status tells whose mistake it was.
 pub(crate) fn cannot_start(error: &StartError) -> Exit {
-    fail(&error.0, if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED })
+    fail(&error.0, status(error.1))
+}
+
+/// The exit status for a mistake of somebody's.
+pub(crate) fn status(blame: Blame) -> Exit {
+    match blame {
+        Blame::Application => Exit::CONFIG,
+        Blame::Permission => Exit::NO_PERMISSION,
+        Blame::Machine => Exit::FAILED,
+    }
 }

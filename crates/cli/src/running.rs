@@ -27,7 +27,9 @@ use crate::{
     ended::Ended,
     exit::Exit,
     notify::{monotonic_us, notify},
-    project, say,
+    project,
+    refuse::status,
+    say,
     up::{Signals, listens_elsewhere, reader, record},
 };
 
@@ -235,8 +237,8 @@ impl Running {
         let before = self.supervisor.config();
         let interpreter = match find_interpreter(&config).await {
             Ok(interpreter) => interpreter,
-            Err(error) => {
-                return Answer::Refused { code: Exit::CONFIG.0, text: format!("{error}\nnothing was changed") };
+            Err((exit, text)) => {
+                return Answer::Refused { code: exit.0, text: format!("{text}\nnothing was changed") };
             }
         };
         let nodes = if before.nodes == config.nodes { self.supervisor.node_count() } else { config.nodes };
@@ -259,16 +261,15 @@ impl Running {
 }
 
 /// Off this thread, as it may have to install what is required.
-async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, String> {
+async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, (Exit, String)> {
     let config = Arc::clone(config);
     let found = tokio::task::spawn_blocking(move || {
         supervise::find_or_make(&config, &project::environment(), &mut |_| ())
-            .map_err(|error: PrepareError| error.to_string())
+            .map_err(|error: PrepareError| (status(error.1), error.to_string()))
     });
-    found.await.unwrap_or_else(|error| Err(error.to_string()))
+    found.await.unwrap_or_else(|error| Err((Exit::FAILED, error.to_string())))
 }
 
 fn refused(error: &ChangeError) -> Answer {
-    let code = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
-    Answer::Refused { code: code.0, text: format!("{}\nnothing was changed", error.explanation()) }
+    Answer::Refused { code: status(error.blame()).0, text: format!("{}\nnothing was changed", error.explanation()) }
 }

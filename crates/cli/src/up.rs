@@ -20,7 +20,7 @@ use crate::{
     exit::Exit,
     notify::notify,
     project,
-    refuse::{cannot_bind, cannot_lock, cannot_start, fail},
+    refuse::{cannot_bind, cannot_lock, cannot_start, fail, status},
     running, say,
     steps::Steps,
 };
@@ -102,7 +102,7 @@ pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, E
     let mut steps = Steps::new(args);
     let found = supervise::find_or_make(config, &project::environment(), &mut |step| steps.show(step));
     drop(steps);
-    found.map_err(|error| fail(&error.0, Exit::CONFIG))
+    found.map_err(|error| fail(&error.0, status(error.1)))
 }
 
 /// What stops a running Tierce from outside.

@@ -20,6 +20,7 @@ use crate::{
     explanation::Explanation,
     probe::{probe, probe_for},
     requirements::Requirements,
+    start_error::Blame,
     venv,
 };
 
@@ -104,11 +105,11 @@ pub type Report<'a> = &'a mut dyn FnMut(Step);
 /// No interpreter, or none with what the application needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct PrepareError(pub Box<Explanation>);
+pub struct PrepareError(pub Box<Explanation>, pub Blame);
 
 impl From<Explanation> for PrepareError {
     fn from(explanation: Explanation) -> Self {
-        Self(Box::new(explanation))
+        Self(Box::new(explanation), Blame::Application)
     }
 }
 

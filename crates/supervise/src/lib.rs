@@ -27,6 +27,6 @@ pub use context::{ListenerName, Parts};
 pub use explanation::Explanation;
 pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
-pub use start_error::StartError;
+pub use start_error::{Blame, StartError};
 pub use status::{NodeStatus, WorkerStatus};
 pub use supervisor::{ChangeError, Down, Supervisor, check_import};

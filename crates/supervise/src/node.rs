@@ -310,10 +310,7 @@ impl Node {
     /// Starts a process for a place, or with 0 the one that forks.
     fn start_process(&mut self, place: u32) -> Result<(), StartError> {
         let Plan { context, config, interpreter, .. } = &self.plan;
-        let python = &interpreter.path;
-        let started = Zygote::start(context, config, python, &self.label.name).map_err(|error| {
-            StartError::machine(&format!("cannot start {}", python.display()), &self.label.name, &error)
-        })?;
+        let started = Zygote::start(context, config, &interpreter.path, &self.label.name)?;
         self.serials += 1;
         let serial = self.serials;
         if place == 0 {

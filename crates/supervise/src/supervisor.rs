@@ -22,7 +22,7 @@ use crate::{
     handle::NodeHandle,
     interpreter::Interpreter,
     node::{self, Command, Plan},
-    start_error::StartError,
+    start_error::{Blame, StartError},
     status::NodeStatus,
 };
 
@@ -67,9 +67,12 @@ impl ChangeError {
         }
     }
 
-    /// Whether the application or its configuration is at fault.
-    pub fn is_the_applications(&self) -> bool {
-        matches!(self, Self::Start(error) if error.is_the_applications())
+    /// Whose mistake it was.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Busy { .. } => Blame::Machine,
+            Self::Start(error) => error.1,
+        }
     }
 }
 

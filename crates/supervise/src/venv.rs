@@ -29,6 +29,7 @@ use crate::{
     interpreter::{Interpreter, Origin, PrepareError, Report, Step, base, on_path, timed},
     probe::probe,
     requirements::Requirements,
+    start_error::Blame,
 };
 
 /// Output of a tool that is kept for the message when it fails: the last of it, as that is where the error stands.
@@ -249,11 +250,11 @@ fn all_in_use() -> PrepareError {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> PrepareError {
-    Explanation::new(format!("cannot write {}", path.display()))
+    let explanation = Explanation::new(format!("cannot write {}", path.display()))
         .during("preparing the interpreter")
         .cause(error.to_string())
-        .hint("make the project's directory writable, or prepare an environment yourself and name it with --python")
-        .into()
+        .hint("make the project's directory writable, or prepare an environment yourself and name it with --python");
+    PrepareError(Box::new(explanation), Blame::of(error))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    path::Path,
     process::Stdio,
     rc::Rc,
 };
@@ -18,7 +19,7 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
-use sys::ChildSetup;
+use sys::{ChildSetup, User};
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -26,7 +27,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::context::{Context, ListenerName};
+use crate::{
+    context::{Context, ListenerName},
+    start_error::StartError,
+};
 
 /// Loads the extension from the path that it is given, without anything being installed.
 const LOADER: &str = "import sys\n\
@@ -117,8 +121,22 @@ impl Zygote {
     pub(crate) fn start(
         context: &Context,
         config: &Config,
-        interpreter: &std::path::Path,
+        interpreter: &Path,
         node: &str,
+    ) -> Result<Started, StartError> {
+        let user = crate::context::user(config, node)?;
+        Self::spawn(context, config, interpreter, node, user.as_ref().map(|(_, user)| user.clone())).map_err(|error| {
+            let user = user.as_ref().map(|(name, user)| (*name, user));
+            StartError::cannot_execute(interpreter, node, user, &error)
+        })
+    }
+
+    fn spawn(
+        context: &Context,
+        config: &Config,
+        interpreter: &Path,
+        node: &str,
+        user: Option<User>,
     ) -> io::Result<Started> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -149,7 +167,7 @@ impl Zygote {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let setup = ChildSetup { host_name: context.host_name(node)?, user: crate::context::user(config)? };
+        let setup = ChildSetup { host_name: context.host_name(node)?, user };
         sys::prepare_child(&mut command, setup, vec![theirs.as_raw_fd(), context.extension.number()]);
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         let control = Rc::new(UnixDatagram::from_std(ours.into())?);
@@ -206,6 +224,6 @@ pub(crate) async fn hear(control: &UnixDatagram) -> Option<Said> {
     serde_json::from_slice(&packet[..received.bytes]).ok()
 }
 
-fn text(path: &std::path::Path) -> io::Result<&str> {
+fn text(path: &Path) -> io::Result<&str> {
     path.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not UTF-8", path.display())))
 }
