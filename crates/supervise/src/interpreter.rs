@@ -119,6 +119,14 @@ pub fn find_or_make(
     environment: &Environment,
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
+    let found = find(config, environment, report)?;
+    if found.origin == Origin::TierceVenv && config.user.is_some() {
+        venv::let_others_through(&config.project);
+    }
+    Ok(found)
+}
+
+fn find(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
     let project = &config.project;
     if let Some(path) = &config.python {
         let version = probe(path, project).map_err(|cause| {
@@ -158,7 +166,10 @@ pub fn find_or_make(
 /// Makes `.tierce/venv` anew (`tierce build`).
 pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
     if let Some(requirements) = Requirements::of(&config.project)? {
-        return venv::provide(&config.project, environment, &requirements, venv::When::Always, report);
+        let made = venv::provide(&config.project, environment, &requirements, venv::When::Always, report)?;
+        // Who builds need not be who runs it.
+        venv::let_others_through(&config.project);
+        return Ok(made);
     }
     let python = system(&config.project, environment)?;
     let what = "nothing to build: there is no requirements.txt, and no dependencies in a pyproject.toml";

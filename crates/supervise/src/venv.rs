@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -54,8 +54,14 @@ pub(crate) fn provide(
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
     let (python, base_version) = base(project, environment)?;
-    let lock = lock(&project.join(".tierce"), report)?;
     let stamp = requirements.stamp(&base_version);
+    // For one that is there nothing has to be written, perhaps in a project that cannot be.
+    if when == When::Outdated
+        && let Some(found) = matching(project, &stamp, &mut |_| ())
+    {
+        return Ok(found);
+    }
+    let lock = lock(&project.join(".tierce"), report)?;
     if when == When::Outdated {
         if let Some(found) = matching(project, &stamp, report) {
             return Ok(found);
@@ -97,6 +103,16 @@ fn found(venv: &Path, version: String, hold: Hold) -> Interpreter {
 /// The environment that was finished last, from whatever requirements.
 pub(crate) fn newest(project: &Path) -> Option<(PathBuf, Hold)> {
     finished(project).into_iter().find_map(|venv| hold(&venv).map(|(hold, _)| (venv, hold)))
+}
+
+/// Lets other users through to the environment, and to nothing else. Where the directory belongs to somebody else it
+/// stays as it is; then the start says what is in the way.
+pub(crate) fn let_others_through(project: &Path) {
+    let directory = project.join(".tierce");
+    let open = |found: fs::Metadata| {
+        fs::set_permissions(&directory, fs::Permissions::from_mode(found.permissions().mode() | 0o011))
+    };
+    let _ = fs::metadata(&directory).and_then(open);
 }
 
 fn again(why: &str, report: Report<'_>) {
