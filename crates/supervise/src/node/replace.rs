@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(due(&Limits { requests, ..none }, of(89, 0), 0), None);
         assert!(due(&Limits { requests, ..none }, of(100, 0), 0).unwrap().contains("100 requests"));
         assert_eq!(due(&Limits { age, ..none }, of(0, 0), 53), None);
-        assert!(due(&Limits { age, ..none }, of(0, 0), 60).unwrap().contains("60s old"));
+        assert!(due(&Limits { age, ..none }, of(0, 0), 60).unwrap().contains(" old (limits.age is "));
         assert_eq!(due(&Limits { memory, ..none }, of(0, 0), 1), None, "not looked at yet");
         assert!(due(&Limits { memory, ..none }, of(0, 0), 2).unwrap().contains("memory"));
 
