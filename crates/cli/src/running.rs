@@ -14,7 +14,7 @@ use config::{Config, Problems};
 use control::{Answer, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
 use policy::Shared;
 use proxy::{Edge, Settings};
-use supervise::{ChangeError, Interpreter, PrepareError, Supervisor};
+use supervise::{ChangeError, Changed, Interpreter, PrepareError, Supervisor};
 use telemetry::LogSink;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     args::{Args, Up},
-    ended::Ended,
+    ended::{Ended, cut_off},
     exit::Exit,
     notify::{monotonic_us, notify},
     project,
@@ -111,6 +111,10 @@ impl Running {
         let this = Rc::clone(self);
         spawn_local(async move {
             let answer = this.answer(call.ask).await;
+            if let Answer::Refused { text, .. } = &answer {
+                // Whoever looks for the reason later does not know who has asked.
+                this.sink.record(text);
+            }
             // A client that has gone does not want it.
             let _ = call.answer.send(answer);
         });
@@ -182,7 +186,7 @@ impl Running {
             Ask::Restart => {
                 let began = Instant::now();
                 match self.supervisor.restart().await {
-                    Ok(()) => Answer::Done { text: format!("restarted in {:.1} s", began.elapsed().as_secs_f64()) },
+                    Ok(changed) => done(format!("restarted in {:.1} s", began.elapsed().as_secs_f64()), changed),
                     Err(error) => refused(&error),
                 }
             }
@@ -208,9 +212,9 @@ impl Running {
         }
         let began = Instant::now();
         match self.supervisor.scale(nodes).await {
-            Ok(()) => {
+            Ok(changed) => {
                 record(&self.place, Recorded::new(nodes, config.nodes));
-                Answer::Done { text: format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()) }
+                done(format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()), changed)
             }
             Err(error) => refused(&error),
         }
@@ -242,9 +246,10 @@ impl Running {
             }
         };
         let nodes = if before.nodes == config.nodes { self.supervisor.node_count() } else { config.nodes };
-        if let Err(error) = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await {
-            return refused(&error);
-        }
+        let changed = match self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await {
+            Ok(changed) => changed,
+            Err(error) => return refused(&error),
+        };
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
@@ -256,7 +261,17 @@ impl Running {
         if listens_elsewhere(&before.listen, &config.listen) || before.cores != config.cores {
             text.push_str("; `listen` and `cores` count from the next start on");
         }
-        Answer::Done { text }
+        done(text, changed)
+    }
+}
+
+/// It was done; what it has cost makes a failure of it.
+fn done(text: String, changed: Changed) -> Answer {
+    match changed.cut {
+        0 => Answer::Done { text },
+        cut => {
+            Answer::Refused { code: Exit::FAILED.0, text: format!("error: {text}; {}", cut_off(cut, changed.limit)) }
+        }
     }
 }
 

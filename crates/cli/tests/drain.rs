@@ -46,7 +46,31 @@ fn a_deadline_that_cuts_requests_is_told() {
     wait_for("the request to have begun", || begun(&project) == 1);
     running.signal("TERM");
     assert_eq!(running.wait(), Some(1), "{}", running.err());
-    assert!(running.err().contains("1 requests were not finished"), "{}", running.err());
+    assert!(running.err().contains("1 request was not finished"), "{}", running.err());
+}
+
+#[test]
+fn a_scale_whose_deadline_cuts_requests_says_so() {
+    let keys = "workers = 1\nnodes = 2\nenv = { WAIT = \"30\" }\nlimits = { drain = \"200ms\" }";
+    let project = Project::new(TIERCE, RUNS, keys);
+    let running = project.up(&["--access-log", "json"]);
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for (id, client) in clients.iter_mut().enumerate() {
+        post(client, id);
+    }
+    wait_for("the requests to have begun", || begun(&project) == 4);
+    let scaled = project.run(&["scale", "web=1"]);
+    assert_eq!(scaled.code, 1, "{}", scaled.err);
+    assert!(scaled.err.contains("2 requests were not finished after 200ms"), "{}", scaled.err);
+    wait_for("their endings", || running.out().matches("\"draining\"").count() == 2);
+    assert!(!running.out().contains("worker_crashed"), "{}", running.out());
+    let restarted = project.run(&["restart"]);
+    assert_eq!((restarted.code, restarted.err.contains("2 requests were")), (1, true), "{}", restarted.err);
+    for client in &mut clients {
+        let response = client.response().unwrap();
+        assert_eq!((response.status, response.text().contains("draining")), (502, true), "{}", response.text());
+    }
+    wait_for("the log", || project.read(".tierce/log/tierce.log").matches("2 requests were not finished").count() == 2);
 }
 
 #[test]

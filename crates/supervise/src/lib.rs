@@ -29,4 +29,4 @@ pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
 pub use start_error::{Blame, StartError};
 pub use status::{NodeStatus, WorkerStatus};
-pub use supervisor::{ChangeError, Down, Supervisor, check_import};
+pub use supervisor::{ChangeError, Changed, Down, Supervisor, check_import};

@@ -83,6 +83,15 @@ pub struct Down {
     pub cut: u64,
 }
 
+/// What a change that was made has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Requests that were cut off in nodes that had to go.
+    pub cut: u64,
+    /// How long they were waited for.
+    pub limit: Duration,
+}
+
 struct Busy<'a>(&'a RefCell<Option<String>>);
 
 impl Drop for Busy<'_> {
@@ -120,7 +129,7 @@ impl Supervisor {
     }
 
     /// More or fewer nodes; returns when those that came are ready and those that went are gone.
-    pub async fn scale(&self, nodes: u32) -> Result<(), ChangeError> {
+    pub async fn scale(&self, nodes: u32) -> Result<Changed, ChangeError> {
         let name = self.inner.config.borrow().name.clone();
         let _busy = self.begin(format!("scaling {name} to {nodes}"))?;
         let present = u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX);
@@ -131,15 +140,20 @@ impl Supervisor {
                 (1..).filter(|index| !indices.contains(index)).take((nodes - present) as usize).collect();
             let started = self.start_nodes(missing, generation).await?;
             self.enlist(started);
+            Ok(self.retire([]).await)
         } else {
             let leaving = self.inner.nodes.borrow_mut().split_off(nodes as usize);
-            self.retire(leaving).await;
+            Ok(self.retire(leaving).await)
         }
-        Ok(())
     }
 
     /// New code and configuration: a whole new generation beside the old, which is drained when the new one is ready.
-    pub async fn reload(&self, config: Arc<Config>, interpreter: Interpreter, nodes: u32) -> Result<(), ChangeError> {
+    pub async fn reload(
+        &self,
+        config: Arc<Config>,
+        interpreter: Interpreter,
+        nodes: u32,
+    ) -> Result<Changed, ChangeError> {
         let _busy = self.begin(format!("reloading {}", config.name))?;
         let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
         let generation = self.inner.generation.get() + 1;
@@ -154,16 +168,16 @@ impl Supervisor {
         self.inner.generation.set(generation);
         let old = std::mem::take(&mut *self.inner.nodes.borrow_mut());
         self.enlist(started);
-        self.retire(old).await;
-        Ok(())
+        Ok(self.retire(old).await)
     }
 
     /// Replaces the nodes one at a time, the new one ready first.
-    pub async fn restart(&self) -> Result<(), ChangeError> {
+    pub async fn restart(&self) -> Result<Changed, ChangeError> {
         let name = self.inner.config.borrow().name.clone();
         let _busy = self.begin(format!("restarting {name}"))?;
         let generation = self.inner.generation.get() + 1;
         let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
+        let mut changed = self.retire([]).await;
         for index in indices {
             let started = self.start_nodes([index], generation).await?;
             self.inner.generation.set(generation);
@@ -173,9 +187,9 @@ impl Supervisor {
                 at.map(|at| nodes.remove(at))
             };
             self.enlist(started);
-            self.retire(old).await;
+            changed.cut += self.retire(old).await.cut;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Finishes what is in flight, at most so long, and ends all nodes.
@@ -272,9 +286,9 @@ impl Supervisor {
         nodes.sort_by_key(|node| node.index);
     }
 
-    async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) {
+    async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) -> Changed {
         let limit = self.inner.config.borrow().limits.drain;
-        drain_all(nodes, limit).await;
+        Changed { cut: drain_all(nodes, limit).await, limit }
     }
 }
 
