@@ -45,6 +45,9 @@ const LOADER: &str = "import sys\n\
 /// The longest packet on the control socket.
 const PACKET_MAX: usize = 64 * 1024;
 
+/// The kernel passes at most so many descriptors at a time (unix(7), `SCM_RIGHTS`).
+const DESCRIPTORS_MAX: usize = 253;
+
 /// What a zygote says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
@@ -61,9 +64,23 @@ pub(crate) enum Said {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Order {
-    Fork { worker: u32 },
-    Become { worker: u32 },
+    Fork {
+        worker: u32,
+    },
+    Become {
+        worker: u32,
+    },
     Exit,
+    /// Nothing but the next descriptors of the order before.
+    More,
+}
+
+#[derive(Serialize)]
+struct Packet {
+    #[serde(flatten)]
+    order: Order,
+    /// So many are to come, in this packet and those behind it.
+    descriptors: usize,
 }
 
 #[derive(Serialize)]
@@ -187,7 +204,20 @@ impl Zygote {
 
     /// Sends an order with descriptors, whose copies here may then be closed.
     pub(crate) async fn order(&self, order: Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let text = serde_json::to_vec(&order)?;
+        let mut left = descriptors;
+        let mut order = order;
+        loop {
+            let (now, later) = left.split_at(left.len().min(DESCRIPTORS_MAX));
+            self.send(&Packet { order, descriptors: left.len() }, now).await?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            (order, left) = (Order::More, later);
+        }
+    }
+
+    async fn send(&self, packet: &Packet, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let text = serde_json::to_vec(packet)?;
         self.control
             .async_io(Interest::WRITABLE, || {
                 let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(descriptors).size()];
