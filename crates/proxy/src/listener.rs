@@ -122,7 +122,7 @@ fn bind_tcp(host: &str, port: u16, threads: usize) -> Result<(Address, Sockets),
         let first = match listen_on(SocketAddr::new(ip, *port), Sharing::Refused) {
             Ok(socket) => socket,
             // The second address of `localhost` where the machine has no IPv6.
-            Err(error) if 0 < nth && error.kind() == io::ErrorKind::AddrNotAvailable => continue,
+            Err(error) if 0 < nth && is_absent(&error) => continue,
             Err(error) => return Err(explain(address, error)),
         };
         *port = first.local_addr().map_or(*port, |local| local.port());
@@ -134,6 +134,12 @@ fn bind_tcp(host: &str, port: u16, threads: usize) -> Result<(Address, Sockets),
         }
     }
     Ok((address, sockets))
+}
+
+/// Whether this machine has no such address, or none of its kind: IPv6 may be switched off, or not be in the kernel.
+fn is_absent(error: &io::Error) -> bool {
+    let of_its_kind = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    of_its_kind || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// `localhost` is both loopback addresses, whatever the resolver says (RFC 6761 §6.3).
@@ -244,6 +250,17 @@ mod tests {
         assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_is_told_from_a_port_in_use() {
+        use rustix::io::Errno;
+        for (errno, absent) in [(Errno::AFNOSUPPORT, true), (Errno::ADDRNOTAVAIL, true), (Errno::ADDRINUSE, false)] {
+            assert_eq!(is_absent(&errno.into()), absent, "{errno}");
+        }
+        // For documentation only, so nobody has it (RFC 3849).
+        let error = listen_on("[2001:db8::1]:0".parse().unwrap(), Sharing::Refused).unwrap_err();
+        assert!(is_absent(&error), "{error}");
     }
 
     #[test]
