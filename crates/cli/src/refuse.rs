@@ -40,6 +40,9 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
         BindError::InUse { .. } => {
             fail(&explanation.hint("stop the other process, or choose another address: -b :8081"), Exit::FAILED)
         }
+        BindError::Occupied { .. } => {
+            fail(&explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
+        }
         BindError::NoPermission { .. } => fail(
             &explanation
                 .hint("ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE"),

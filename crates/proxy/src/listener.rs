@@ -6,12 +6,12 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    os::unix::{fs::FileTypeExt, net::UnixListener},
+    path::{Path, PathBuf},
 };
 
 use config::Listen;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -63,6 +63,12 @@ pub enum BindError {
     InUse {
         /// Where.
         address: Address,
+    },
+    /// Something else has this path.
+    #[error("{path} exists and is no socket that was left behind", path = path.display())]
+    Occupied {
+        /// Which.
+        path: PathBuf,
     },
     /// The system does not allow it.
     #[error("no permission to listen on {address}")]
@@ -181,13 +187,14 @@ fn listen_on(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpL
     Ok(socket.into())
 }
 
-fn bind_unix(path: &PathBuf, threads: usize) -> Result<(Address, Sockets), BindError> {
-    let address = Address::Unix(path.clone());
+fn bind_unix(path: &Path, threads: usize) -> Result<(Address, Sockets), BindError> {
+    let address = Address::Unix(path.to_owned());
     let bound = match UnixListener::bind(path) {
-        // A socket that nobody answers was left behind by a process that was killed.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
-            std::fs::remove_file(path).and_then(|()| UnixListener::bind(path))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match occupant(path) {
+            Occupant::Listener => Err(error),
+            Occupant::Other => return Err(BindError::Occupied { path: path.to_owned() }),
+            Occupant::DeadSocket => std::fs::remove_file(path).and_then(|()| UnixListener::bind(path)),
+        },
         other => other,
     };
     let share = |listener: UnixListener| {
@@ -200,6 +207,38 @@ fn bind_unix(path: &PathBuf, threads: usize) -> Result<(Address, Sockets), BindE
     match bound.and_then(share) {
         Ok(sockets) => Ok((address, sockets)),
         Err(error) => Err(explain(address, error)),
+    }
+}
+
+/// What is where a socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occupant {
+    /// Somebody listens there.
+    Listener,
+    /// It was left behind by a process that was killed.
+    DeadSocket,
+    /// Whatever it is, it is not for us to remove.
+    Other,
+}
+
+fn occupant(path: &Path) -> Occupant {
+    if !path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        return Occupant::Other;
+    }
+    let attempt = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // One whose backlog is full lets nobody wait here.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match attempt() {
+        Ok(()) => Occupant::Listener,
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Occupant::DeadSocket,
+            io::ErrorKind::WouldBlock => Occupant::Listener,
+            // Another user's, for example.
+            _ => Occupant::Other,
+        },
     }
 }
 
@@ -250,6 +289,26 @@ mod tests {
         assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
         drop(bound);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_that_was_left_behind_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, dead, link) = ["notes.txt", "dead.sock", "link.sock"].map(|name| directory.path().join(name)).into();
+        std::fs::write(&file, "precious").unwrap();
+        drop(UnixListener::bind(&dead).unwrap());
+        std::os::unix::fs::symlink(&dead, &link).unwrap();
+        for path in [&file, &link, &directory.path().to_owned()] {
+            let error = bind(&[Listen::Unix { path: path.clone() }], 1).unwrap_err();
+            assert!(matches!(error, BindError::Occupied { .. }), "{error}");
+        }
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+        assert_eq!(occupant(&dead), Occupant::DeadSocket);
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        let full = directory.path().join("full.sock");
+        listener.bind(&SockAddr::unix(&full).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        assert_eq!((occupant(&full), occupant(&full)), (Occupant::Listener, Occupant::Listener));
     }
 
     #[test]
