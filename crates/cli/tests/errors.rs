@@ -41,11 +41,6 @@ fn applications_that_cannot_be_run() {
         ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
         ("import os\nos._exit(3)\n", "app = 'app:app'", &["ended while it was being started"]),
         ("async def app(scope, receive, send): pass\n", "", &["ASGI", "WSGI"]),
-        (
-            "import time\ntime.sleep(60)\n",
-            "app = 'app:app'\nlimits = { start = '300ms' }",
-            &["not ready after", "limits.start"],
-        ),
     ] {
         let app_key = if keys.contains("app =") { "" } else { "app = 'app:app'" };
         let keys = format!("workers = 1\n{app_key}\n{keys}");
@@ -53,6 +48,15 @@ fn applications_that_cannot_be_run() {
         fails(&project, &["up"], 78, parts);
         let again = project.run(&["check"]);
         assert_eq!(again.code, 78, "{app}: {}", again.err);
+    }
+}
+
+#[test]
+fn an_application_that_is_not_ready_in_time_may_be_tried_again() {
+    let keys = "workers = 1\napp = 'app:app'\nlimits = { start = '300ms' }";
+    let project = Project::new(TIERCE, "import time\ntime.sleep(60)\n", keys);
+    for words in [&["up"][..], &["up", "-d"], &["check"]] {
+        fails(&project, words, 1, &["not ready after 300ms", "limits.start"]);
     }
 }
 

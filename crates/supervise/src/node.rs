@@ -41,7 +41,7 @@ use crate::{
     handle::{NodeHandle, View, WorkerView},
     interpreter::Interpreter,
     output,
-    start_error::StartError,
+    start_error::{Blame, StartError},
     status::State,
     table::Newcomer,
     worker::{Endowment, Occupant, Place, Stay, endow},
@@ -139,7 +139,8 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
                 .during("importing the application and starting its workers")
                 .place(node.plan.config.app.to_string())
                 .hint("if it needs that long, raise limits.start");
-            return Err(StartError::application(explanation));
+            // Another time it may be quicker: what it waits for may be there, and the machine less busy.
+            return Err(StartError(Box::new(explanation), Blame::Machine));
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
