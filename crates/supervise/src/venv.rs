@@ -204,12 +204,13 @@ impl Tools<'_> {
         let (reader, writer) = io::pipe().map_err(failure)?;
         command
             .current_dir(self.project)
-            // An empty file to read from; and should we be killed, the lock is held until the tool has ended too.
+            // An empty file to read from; and should we be killed, the lock is held until the tool has been too.
             .stdin(self.lock.try_clone().map_err(failure)?)
             .stdout(writer.try_clone().map_err(failure)?)
             .stderr(writer)
             .env_remove("PYTHONPATH")
             .env_remove("PYTHONHOME");
+        let _leash = sys::prepare_leashed(command).map_err(failure)?;
         let mut child = command.spawn().map_err(failure)?;
         // Our copies of the pipe's end would keep it open for ever, and that of the lock would keep it held.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
