@@ -20,12 +20,12 @@ use crate::{
 
 /// `tierce build`.
 pub(crate) fn build(args: &Args) -> Exit {
-    let config = match project::load_or_say(args, &Overrides::default()) {
-        Ok(config) => config,
+    let project = match project::directory(args) {
+        Ok(project) => project,
         Err(exit) => return exit,
     };
     let mut steps = Steps::new(args);
-    let built = supervise::build(&config, &project::environment(), &mut |step| steps.show(step));
+    let built = supervise::build(&project, &project::environment(), &mut |step| steps.show(step));
     drop(steps);
     match built {
         Ok(interpreter) => {

@@ -1,6 +1,6 @@
 //! The project's configuration and place, for every command the same way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use config::{Config, Environment, Locate, Overrides, Problems};
 use control::Place;
@@ -60,13 +60,15 @@ pub(crate) fn load_or_say(args: &Args, overrides: &Overrides) -> Result<Config, 
     })
 }
 
-/// Where the project's state is, for commands that do not need a valid configuration.
+/// The project's directory, for commands that do not need a valid configuration.
+pub(crate) fn directory(args: &Args) -> Result<PathBuf, Exit> {
+    config::project(&locate(args)).map_err(|problems| {
+        say::message(problems.to_string().trim_end());
+        Exit::CONFIG
+    })
+}
+
+/// Where its state is.
 pub(crate) fn place(args: &Args) -> Result<Place, Exit> {
-    match config::project(&locate(args)) {
-        Ok(project) => Ok(Place::of(&project, &environment())),
-        Err(problems) => {
-            say::message(problems.to_string().trim_end());
-            Err(Exit::CONFIG)
-        }
-    }
+    Ok(Place::of(&directory(args)?, &environment()))
 }

@@ -69,7 +69,13 @@ fn up_makes_it_once_and_again_when_the_requirements_change() {
 #[test]
 fn build_makes_it_and_serves_nothing() {
     let project = project();
+    // As in the layer of an image that holds the requirements only.
+    std::fs::remove_file(project.path().join("app.py")).unwrap();
+    let config = std::fs::read(project.path().join("tierce.toml")).unwrap();
+    std::fs::remove_file(project.path().join("tierce.toml")).unwrap();
     project.ok(&["build"]);
+    project.write("app.py", APP);
+    std::fs::write(project.path().join("tierce.toml"), config).unwrap();
     assert!(project.path().join(".tierce/venv/bin/python").exists());
     assert_eq!(project.run(&["ps"]).code, 69);
     project.ok(&["check"]);

@@ -163,15 +163,15 @@ fn find(config: &Config, environment: &Environment, report: Report<'_>) -> Resul
     system(project, environment)
 }
 
-/// Makes `.tierce/venv` anew (`tierce build`).
-pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
-    if let Some(requirements) = Requirements::of(&config.project)? {
-        let made = venv::provide(&config.project, environment, &requirements, venv::When::Always, report)?;
+/// Makes `.tierce/venv` anew (`tierce build`), in a project that need not have anything but requirements yet.
+pub fn build(project: &Path, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
+    if let Some(requirements) = Requirements::of(project)? {
+        let made = venv::provide(project, environment, &requirements, venv::When::Always, report)?;
         // Who builds need not be who runs it.
-        venv::let_others_through(&config.project);
+        venv::let_others_through(project);
         return Ok(made);
     }
-    let python = system(&config.project, environment)?;
+    let python = system(project, environment)?;
     let what = "nothing to build: there is no requirements.txt, and no dependencies in a pyproject.toml";
     report(Step::Note { what: what.to_owned() });
     Ok(python)

@@ -134,8 +134,7 @@ fn nothing_to_build_is_said() {
     let bin = directory.path().join("bin");
     script(&bin.join("python3"), "echo 3.11.4 cpython glibc 0");
     let mut steps = Vec::new();
-    let config = config(directory.path(), None);
-    let found = build(&config, &environment(&[("PATH", &bin)]), &mut |step| steps.push(step));
+    let found = build(directory.path(), &environment(&[("PATH", &bin)]), &mut |step| steps.push(step));
     assert_eq!(found.unwrap().origin, Origin::System);
     assert_passed_over(&steps, "nothing to build");
 }
