@@ -286,5 +286,5 @@ async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, (Exit, St
 }
 
 fn refused(error: &ChangeError) -> Answer {
-    Answer::Refused { code: status(error.blame()).0, text: format!("{}\nnothing was changed", error.explanation()) }
+    Answer::Refused { code: status(error.blame()).0, text: format!("{}\n{}", error.explanation(), error.aftermath()) }
 }

@@ -1,7 +1,7 @@
 //! All nodes: start, scale, reload, restart, down.
 //!
-//! Invariants: one change at a time; a change that fails has changed nothing; nodes that take over are ready before those
-//! that leave are drained.
+//! Invariants: one change at a time; a change that fails has changed nothing, but for a restart, which ends at the node
+//! that fails and says so; nodes that take over are ready before those that leave are drained.
 
 use std::{
     cell::{Cell, RefCell},
@@ -54,6 +54,14 @@ pub enum ChangeError {
     /// A node could not be started; everything is as it was.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A node could not be started anew, after others had been.
+    #[error("{error}")]
+    Halfway {
+        /// Why.
+        error: StartError,
+        /// The nodes that were replaced.
+        replaced: Vec<String>,
+    },
 }
 
 impl ChangeError {
@@ -63,7 +71,17 @@ impl ChangeError {
             Self::Busy { with } => Explanation::new("another change is under way")
                 .cause(with.clone())
                 .hint("wait until it is done; ps shows how far it is"),
-            Self::Start(error) => (*error.0).clone(),
+            Self::Start(error) | Self::Halfway { error, .. } => (*error.0).clone(),
+        }
+    }
+
+    /// What is different now.
+    pub fn aftermath(&self) -> String {
+        match self {
+            Self::Busy { .. } | Self::Start(_) => "nothing was changed".to_owned(),
+            Self::Halfway { replaced, .. } => {
+                format!("{} had been restarted before; the others are as they were", replaced.join(", "))
+            }
         }
     }
 
@@ -71,7 +89,7 @@ impl ChangeError {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Busy { .. } => Blame::Machine,
-            Self::Start(error) => error.1,
+            Self::Start(error) | Self::Halfway { error, .. } => error.1,
         }
     }
 }
@@ -178,8 +196,14 @@ impl Supervisor {
         let generation = self.inner.generation.get() + 1;
         let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
         let mut changed = self.retire([]).await;
+        let mut replaced = Vec::new();
         for index in indices {
-            let started = self.start_nodes([index], generation).await?;
+            let started = match self.start_nodes([index], generation).await {
+                Ok(started) => started,
+                Err(error) if replaced.is_empty() => return Err(error.into()),
+                Err(error) => return Err(ChangeError::Halfway { error, replaced }),
+            };
+            replaced.extend(started.iter().map(|node| node.label.name.clone()));
             self.inner.generation.set(generation);
             let old = {
                 let mut nodes = self.inner.nodes.borrow_mut();
