@@ -38,6 +38,8 @@ const CLOSING_TIME: Duration = Duration::from_millis(250);
 
 const FINISHING: &str = "finishing what was accepted; Ctrl-C again stops at once";
 
+const HUNG_UP: &str = "the terminal was closed; finishing what was accepted";
+
 /// A running Tierce.
 pub(crate) struct Running {
     reload: Box<dyn Fn() -> Result<Config, Problems>>,
@@ -81,7 +83,10 @@ impl Running {
                     },
                     _ = signals.interrupt.recv() => break self.say(FINISHING),
                     _ = signals.terminate.recv() => break self.say(FINISHING),
-                    _ = signals.hangup.recv() => self.hang_up(),
+                    _ = signals.hangup.recv() => match signals.terminal.is_lost() {
+                        true => break self.say(HUNG_UP),
+                        false => self.hang_up(),
+                    },
                 }
             }
         };

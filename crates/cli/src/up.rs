@@ -23,6 +23,7 @@ use crate::{
     refuse::{cannot_bind, cannot_lock, cannot_start, fail, status},
     running, say,
     steps::Steps,
+    terminal::Terminal,
 };
 
 /// The worker extension, built with this binary.
@@ -111,11 +112,14 @@ pub(crate) struct Signals {
     pub(crate) interrupt: Signal,
     pub(crate) terminate: Signal,
     pub(crate) hangup: Signal,
+    pub(crate) terminal: Terminal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        let terminal = Terminal::now();
         Ok(Self {
+            terminal,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
