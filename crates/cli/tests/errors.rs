@@ -118,6 +118,20 @@ fn two_in_one_place() {
 }
 
 #[test]
+fn without_nodes_the_application_has_to_be_importable_all_the_same() {
+    let project = Project::new(TIERCE, "raise ValueError\n", "workers = 1\nnodes = 0\napp = 'app:app'");
+    fails(&project, &["up"], 78, &["cannot import app:app", "ValueError"]);
+    project.write("app.py", APP);
+    let running = project.up(&[]);
+    project.write("app.py", "raise ValueError\n");
+    let reload = project.run(&["reload"]);
+    assert_eq!((reload.code, reload.err.contains("nothing was changed")), (78, true), "{}", reload.err);
+    project.write("app.py", APP);
+    project.ok(&["reload"]);
+    assert_eq!(running.ps()["items"], serde_json::json!([]));
+}
+
+#[test]
 fn a_detached_start_that_fails_says_why() {
     let project = Project::new(TIERCE, "import no_such_module_here\n", "app = 'app:app'");
     fails(&project, &["up", "-d"], 78, &["cannot import app:app", "no_such_module_here"]);

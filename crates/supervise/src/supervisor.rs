@@ -119,17 +119,12 @@ impl Drop for Busy<'_> {
 }
 
 /// Imports the application as a node would, and ends it again.
-pub async fn check_import(mut parts: Parts) -> Result<(), StartError> {
-    let mut config = Config::clone(&parts.config);
-    config.workers = 0;
-    parts.config = Arc::new(config);
-    let supervisor = Supervisor::start(parts, 1).await?;
-    supervisor.down(Duration::ZERO).await;
-    Ok(())
+pub async fn check_import(parts: Parts) -> Result<(), StartError> {
+    Supervisor::start(parts, 0).await.map(drop)
 }
 
 impl Supervisor {
-    /// Starts so many nodes and returns when all are ready. On failure everything that was started is gone again.
+    /// Starts so many nodes and returns when all are ready; with none the application is only imported, and let go. On failure everything that was started is gone again.
     pub async fn start(parts: Parts, nodes: u32) -> Result<Self, StartError> {
         let (context, config, interpreter) = Context::new(parts);
         let inner = Inner {
@@ -141,7 +136,7 @@ impl Supervisor {
             busy: RefCell::default(),
         };
         let supervisor = Self { inner: Rc::new(inner) };
-        let started = supervisor.start_nodes(1..=nodes, 1).await?;
+        let started = supervisor.start_generation(nodes, 1).await?;
         supervisor.enlist(started);
         Ok(supervisor)
     }
@@ -175,7 +170,7 @@ impl Supervisor {
         let _busy = self.begin(format!("reloading {}", config.name))?;
         let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
         let generation = self.inner.generation.get() + 1;
-        let started = match self.start_nodes(1..=nodes, generation).await {
+        let started = match self.start_generation(nodes, generation).await {
             Ok(started) => started,
             Err(error) => {
                 *self.inner.config.borrow_mut() = before.0;
@@ -258,19 +253,40 @@ impl Supervisor {
         Ok(Busy(&self.inner.busy))
     }
 
-    /// Starts nodes side by side, a few at a time; all or none.
+    /// All nodes of a generation. Without any, nobody would notice that its application cannot be imported: then one
+    /// without workers does, and is gone again.
+    async fn start_generation(&self, nodes: u32, generation: u32) -> Result<Vec<NodeHandle>, StartError> {
+        let mut config = self.config();
+        if 0 < nodes {
+            return self.start_with(&config, 1..=nodes, generation).await;
+        }
+        Arc::make_mut(&mut config).workers = 0;
+        let rehearsed = self.start_with(&config, [1], generation).await?;
+        drain_all(rehearsed, Duration::ZERO).await;
+        Ok(Vec::new())
+    }
+
     async fn start_nodes(
         &self,
         indices: impl IntoIterator<Item = u32>,
         generation: u32,
     ) -> Result<Vec<NodeHandle>, StartError> {
-        let config = self.config();
+        self.start_with(&self.config(), indices, generation).await
+    }
+
+    /// Starts nodes side by side, a few at a time; all or none.
+    async fn start_with(
+        &self,
+        config: &Arc<Config>,
+        indices: impl IntoIterator<Item = u32>,
+        generation: u32,
+    ) -> Result<Vec<NodeHandle>, StartError> {
         let turns = Rc::new(Semaphore::new(2 * config.cores.max(1) as usize));
         let mut starting = JoinSet::new();
         for index in indices {
             let plan = Plan {
                 context: Rc::clone(&self.inner.context),
-                config: Arc::clone(&config),
+                config: Arc::clone(config),
                 interpreter: self.inner.interpreter.borrow().clone(),
                 index,
                 generation,

@@ -46,7 +46,9 @@ impl Node {
         }
         context.shared.change(Instant::now(), |dispatch| dispatch.remove_node(self.id));
         self.view.borrow_mut().state = State::Stopped;
-        context.sink.record(&format!("{} has stopped", self.label.name));
+        if self.active {
+            context.sink.record(&format!("{} has stopped", self.label.name));
+        }
         cut
     }
 
