@@ -99,6 +99,7 @@ fn a_get_that_a_killed_worker_had_begun_is_run_once_more() {
     assert_eq!(client.response().unwrap().status, 200);
     let by = &begun(&project)[&7];
     assert!(by.len() == 2 && by[0] != by[1], "{by:?}");
+    wait_for("both attempts to be counted", || running.ps()["items"][0]["requests"] == 2);
 }
 
 #[test]

@@ -160,7 +160,8 @@ impl Node {
         let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
         let born = Instant::now();
-        let view = View { state: State::Starting, workers: Vec::new(), pid: 0, born, past_requests: 0 };
+        let view =
+            View { state: State::Starting, workers: Vec::new(), pid: 0, born, settling: Vec::new(), past_requests: 0 };
         Self {
             label: Arc::new(NodeLabel { name, generation: plan.generation }),
             id: plan.context.shared.add_node(),
@@ -441,11 +442,15 @@ impl Node {
     /// Takes a worker that has gone out of table and dispatch.
     fn dismiss(&self, id: WorkerId) {
         let context = Rc::clone(&self.plan.context);
+        let view = Rc::clone(&self.view);
         context.table.remove(&[id]);
-        self.view.borrow_mut().past_requests += context.shared.load(id).requests;
+        view.borrow_mut().settling.push(id);
         spawn_local(async move {
             // Its leases are given back as the edge settles its requests; without the edge nobody is left to do so.
             let _ = timeout(SETTLE_GRACE, context.shared.drained(&[id])).await;
+            let mut view = view.borrow_mut();
+            view.settling.retain(|settling| *settling != id);
+            view.past_requests += context.shared.load(id).requests;
             context.table.forget(&[id]);
         });
     }
