@@ -37,7 +37,16 @@ fn applications_that_cannot_be_run() {
         ("x = 1 +\n", "", &["cannot import app:app", "SyntaxError", "app.py"]),
         ("raise ValueError('my own words')\n", "app = 'app:app'", &["ValueError: my own words", "line 1"]),
         ("application = print\n", "app = 'app:app'", &["has no", "write app:application"]),
-        ("app = 5\n", "", &["app:app"]),
+        (
+            "app = 5\n",
+            "app = 'app:app'",
+            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`"],
+        ),
+        (
+            "def create_app(config):\n    pass\n",
+            "app = 'app:create_app()'",
+            &["missing 1 required positional argument", "hint: a factory is called without arguments"],
+        ),
         ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
         ("import os\nos._exit(3)\n", "app = 'app:app'", &["ended while it was being started"]),
         ("async def app(scope, receive, send): pass\n", "", &["ASGI", "WSGI"]),

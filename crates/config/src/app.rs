@@ -2,13 +2,13 @@
 //!
 //! Finding reads the source files and looks for top-level names, as importing them is not for this crate to do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{model::AppRef, problem::Problem};
 
 const FILES: [&str; 4] = ["app.py", "wsgi.py", "asgi.py", "main.py"];
 
-/// Reads `module`, `module:callable` or `path/to/file.py[:callable]`.
+/// Reads `module`, `module:callable` or `path/to/file.py[:callable]`; the place is for the caller to say.
 pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
     let hint = || Some("write it as module:callable, for example app:app or shop.wsgi:application".to_owned());
     let (module, callable) = text.split_once(':').unwrap_or((text, ""));
@@ -31,7 +31,7 @@ pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
         };
         return Err((format!("{callable:?} in {text:?} is not the name of a callable"), hint));
     }
-    Ok(AppRef { module, callable: callable.to_owned(), found_in: None })
+    Ok(AppRef { module, callable: callable.to_owned(), found_in: None, place: String::new() })
 }
 
 /// Looks for an application in the project.
@@ -43,7 +43,7 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
         looked.push(file);
         if let Some(callable) = callable_in(&source) {
             let module = file.trim_end_matches(".py").to_owned();
-            return Ok(AppRef { module, callable: callable.to_owned(), found_in: Some(path) });
+            return Ok(found(module, callable, file, path));
         }
     }
     let manage = project.join("manage.py");
@@ -51,7 +51,7 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
         looked.push("manage.py");
         if let Some(package) = django_package(&source) {
             let module = format!("{package}.wsgi");
-            return Ok(AppRef { module, callable: "application".to_owned(), found_in: Some(manage) });
+            return Ok(found(module, "application", "manage.py", manage));
         }
     }
     let what = format!("no application found in {}", project.display());
@@ -62,6 +62,10 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
     };
     let hint = "name it: tierce up module:callable, or app = \"module:callable\" in tierce.toml";
     Err(Box::new(Problem::new(what).note(note).hint(hint)))
+}
+
+fn found(module: String, callable: &str, file: &str, path: PathBuf) -> AppRef {
+    AppRef { module, callable: callable.to_owned(), found_in: Some(path), place: format!("found in {file}") }
 }
 
 fn callable_in(source: &str) -> Option<&'static str> {

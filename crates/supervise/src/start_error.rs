@@ -2,6 +2,7 @@
 
 use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
 
+use config::AppRef;
 use rustix::io::Errno;
 use sys::User;
 
@@ -97,13 +98,18 @@ impl StartError {
         found: &[String],
     ) -> Self {
         let app = &plan.config.app;
+        // What was wanted is there, and helps no further.
+        let others: Vec<_> = found.iter().filter(|name| **name != app.callable).map(String::as_str).collect();
         let hint = match missing {
             Some(missing) if *missing == app.module || app.module.starts_with(&format!("{missing}.")) => {
                 format!("there is no module {missing} in {} or on its path", plan.config.project.display())
             }
             Some(missing) => how_to_install(missing, &plan.interpreter, &plan.config.project),
-            None if !found.is_empty() => {
-                format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
+            None if is_called_without_arguments(app, cause) => {
+                "a factory is called without arguments: write a function that calls it with those it needs".to_owned()
+            }
+            None if !others.is_empty() => {
+                format!("the module has {}: write {}:{}", others.join(", "), app.module, others[0])
             }
             None => "the traceback shows where; tierce check tries again without serving".to_owned(),
         };
@@ -114,12 +120,17 @@ impl StartError {
         };
         let explanation = Explanation::new(format!("cannot import {app}"))
             .during(format!("starting {}", plan.name()))
-            .place(plan.config.project.display().to_string())
+            .place(app.place.clone())
             .cause(cause)
             .detail(traceback)
             .hint(hint);
         Self::application(explanation)
     }
+}
+
+/// Whether the factory that was named wants more than it gets.
+fn is_called_without_arguments(app: &AppRef, cause: &str) -> bool {
+    app.callable.strip_suffix("()").is_some_and(|name| cause.starts_with(&format!("TypeError: {name}() missing ")))
 }
 
 /// The first directory on the way to a file, links followed, that does not let a user through.

@@ -63,7 +63,8 @@ def load(settings, control):
         module = importlib.import_module(settings["module"])
         app = resolve(module, wanted)
         if not callable(app):
-            raise TypeError(f"`{settings['module']}:{wanted}` is a {type(app).__name__}, not an application")
+            kind = type(app).__name__
+            raise TypeError(f"`{settings['module']}:{wanted}` is no application but of type {kind}")
     except BaseException as error:
         say(control, **failure(error, module))
         return None
