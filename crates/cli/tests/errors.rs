@@ -48,7 +48,12 @@ fn applications_that_cannot_be_run() {
             &["missing 1 required positional argument", "hint: a factory is called without arguments"],
         ),
         ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
-        ("import os\nos._exit(3)\n", "app = 'app:app'", &["ended while it was being started"]),
+        ("import os\nos._exit(3)\n", "app = 'app:app'", &["web.1 exited with 3 while it was being started"]),
+        (
+            "import os\nos.kill(os.getpid(), 11)\n",
+            "app = 'app:app'",
+            &["web.1 was killed by signal 11 (SIGSEGV) while"],
+        ),
         ("async def app(scope, receive, send): pass\n", "", &["ASGI", "WSGI"]),
     ] {
         let app_key = if keys.contains("app =") { "" } else { "app = 'app:app'" };
@@ -58,6 +63,15 @@ fn applications_that_cannot_be_run() {
         let again = project.run(&["check"]);
         assert_eq!(again.code, 78, "{app}: {}", again.err);
     }
+}
+
+#[test]
+fn workers_that_cannot_be_forked() {
+    // Fewer files than a worker needs for an edge of so many threads.
+    let app = format!("import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n{APP}");
+    let project = Project::new(TIERCE, &app, "workers = 1\ncores = 30\napp = 'app:app'");
+    let parts = ["keep ending before they are ready", "a worker could not be forked: too many open files"];
+    fails(&project, &["up"], 78, &parts);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     rc::Rc,
 };
 
@@ -123,12 +123,15 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Waits until the process has ended, or ends it when its [`Zygote`] is dropped.
-    pub(crate) async fn wait(mut self) {
+    /// Waits until the process has ended, or ends it when its [`Zygote`] is dropped. Returns how it has ended by itself.
+    pub(crate) async fn wait(mut self) -> Option<ExitStatus> {
         tokio::select! {
             // Whatever is wrong with waiting, the process is none of ours any more.
-            _ = self.child.wait() => {}
-            _ = self.dropped => drop(self.child.kill().await),
+            ended = self.child.wait() => ended.ok(),
+            _ = self.dropped => {
+                drop(self.child.kill().await);
+                None
+            }
         }
     }
 }

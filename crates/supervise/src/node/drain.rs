@@ -60,7 +60,7 @@ impl Node {
                         place.occupant = Occupant::Nobody;
                     }
                 }
-                Some(Event::Ended(serial)) => {
+                Some(Event::Ended(serial, _)) => {
                     let gone = self.processes.remove(&serial).map_or(0, |process| process.place);
                     for place in self.places.iter_mut().filter(|place| gone == 0 || place.number == gone) {
                         place.occupant = Occupant::Nobody;
@@ -75,7 +75,7 @@ impl Node {
     async fn all_ended(&mut self) {
         while !self.processes.is_empty() {
             match self.events.recv().await {
-                Some(Event::Ended(serial)) => drop(self.processes.remove(&serial)),
+                Some(Event::Ended(serial, _)) => drop(self.processes.remove(&serial)),
                 Some(_) => {}
                 None => return,
             }
