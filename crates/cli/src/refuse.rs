@@ -3,7 +3,7 @@
 //! Invariant: everything is said on standard error before the status is returned. What failed is found out elsewhere.
 
 use control::{LockError, Place};
-use proxy::BindError;
+use proxy::{Address, BindError};
 use supervise::{Blame, Explanation, StartError};
 
 use crate::{exit::Exit, say};
@@ -37,8 +37,11 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Exit {
 pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     let explanation = Explanation::new(error.to_string()).during("opening the listeners");
     match error {
-        BindError::InUse { .. } => {
-            fail(&explanation.hint("stop the other process, or choose another address: -b :8081"), Exit::FAILED)
+        BindError::InUse { address } => {
+            fail(&explanation.hint(format!("stop the other process, or {}", elsewhere(address))), Exit::FAILED)
+        }
+        BindError::Twice { .. } => {
+            fail(&explanation.hint("leave one of them out: the wider one covers the other"), Exit::CONFIG)
         }
         BindError::Occupied { .. } => {
             fail(&explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
@@ -49,6 +52,17 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
             Exit::NO_PERMISSION,
         ),
         BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
+    }
+}
+
+/// Another address that is as reachable as the one that cannot be had, and no more.
+fn elsewhere(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port } => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            format!("choose another port: -b {host}:{}", port.checked_add(1).unwrap_or(8080))
+        }
+        Address::Unix(_) => "choose another path".to_owned(),
     }
 }
 

@@ -134,7 +134,8 @@ fn two_in_one_place() {
     let detached = project.run(&["up", "-d"]);
     assert_eq!((detached.code, detached.err.contains("running here already")), (1, true), "{}", detached.err);
     let other = Project::new(TIERCE, APP, &format!("workers = 1\nlisten = ['127.0.0.1:{}']", project.port));
-    fails(&other, &["up"], 1, &["in use by another process", "hint: "]);
+    let next = format!("choose another port: -b 127.0.0.1:{}", project.port + 1);
+    fails(&other, &["up"], 1, &["in use by another process", &next]);
     let wrong = project.run(&["scale", "shop=2"]);
     assert_eq!((wrong.code, wrong.err.contains("there is no service")), (2, true), "{}", wrong.err);
     assert_eq!(running.client().get("/").unwrap().status, 200, "the first is unharmed");

@@ -64,6 +64,14 @@ pub enum BindError {
         /// Where.
         address: Address,
     },
+    /// The list itself has it already.
+    #[error("{address} cannot be listened on beside {other}, which has the same port")]
+    Twice {
+        /// Where.
+        address: Address,
+        /// The one before.
+        other: Address,
+    },
     /// Something else has this path.
     #[error("{path} exists and is no socket that was left behind", path = path.display())]
     Occupied {
@@ -107,15 +115,39 @@ pub fn bind(listen: &[Listen], threads: usize) -> Result<Bound, BindError> {
     for (number, entry) in listen.iter().enumerate() {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let (address, sockets) = match entry {
-            Listen::Tcp { host, port } => bind_tcp(host, *port, threads)?,
-            Listen::Unix { path } => bind_unix(path, threads)?,
-        };
+            Listen::Tcp { host, port } => bind_tcp(host, *port, threads),
+            Listen::Unix { path } => bind_unix(path, threads),
+        }
+        .map_err(|error| taken_by_ourselves(&bound.addresses, error))?;
         bound.addresses.push(address);
         for (index, socket) in sockets {
             bound.by_thread[index].push((number, socket));
         }
     }
     Ok(bound)
+}
+
+/// What is in use is in use by ourselves, if an address before it covers it.
+fn taken_by_ourselves(before: &[Address], error: BindError) -> BindError {
+    let BindError::InUse { address } = error else { return error };
+    match before.iter().find(|other| overlap(other, &address)) {
+        Some(other) => BindError::Twice { other: other.clone(), address },
+        None => BindError::InUse { address },
+    }
+}
+
+fn overlap(one: &Address, other: &Address) -> bool {
+    let ips = |host: &str, address| resolve(host, address).unwrap_or_default();
+    match (one, other) {
+        (Address::Tcp { host, port }, Address::Tcp { host: other_host, port: other_port }) => {
+            let others = ips(other_host, other);
+            let meets = |ip: &IpAddr, other: &IpAddr| {
+                ip == other || (ip.is_ipv4() == other.is_ipv4() && (ip.is_unspecified() || other.is_unspecified()))
+            };
+            port == other_port && ips(host, one).iter().any(|ip| others.iter().any(|other| meets(ip, other)))
+        }
+        (one, other) => one == other,
+    }
 }
 
 type Sockets = Vec<(usize, Listener)>;
@@ -262,69 +294,4 @@ impl Drop for Bound {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tcp(host: &str, port: u16) -> Vec<Listen> {
-        vec![Listen::Tcp { host: host.to_owned(), port }]
-    }
-
-    #[test]
-    fn each_thread_has_its_socket_and_nobody_else_may_join() {
-        let bound = bind(&tcp("127.0.0.1", 0), 3).unwrap();
-        assert_eq!(bound.by_thread.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
-        let [Address::Tcp { port, .. }] = bound.addresses() else { panic!("one address") };
-        assert_ne!(*port, 0);
-        let again = bind(&tcp("127.0.0.1", *port), 1).unwrap_err();
-        assert!(matches!(again, BindError::InUse { .. }), "{again}");
-    }
-
-    #[test]
-    fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        let listen = vec![Listen::Unix { path: path.clone() }];
-        let bound = bind(&listen, 2).unwrap();
-        assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
-        drop(bound);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn what_is_no_socket_that_was_left_behind_is_left_alone() {
-        let directory = tempfile::tempdir().unwrap();
-        let (file, dead, link) = ["notes.txt", "dead.sock", "link.sock"].map(|name| directory.path().join(name)).into();
-        std::fs::write(&file, "precious").unwrap();
-        drop(UnixListener::bind(&dead).unwrap());
-        std::os::unix::fs::symlink(&dead, &link).unwrap();
-        for path in [&file, &link, &directory.path().to_owned()] {
-            let error = bind(&[Listen::Unix { path: path.clone() }], 1).unwrap_err();
-            assert!(matches!(error, BindError::Occupied { .. }), "{error}");
-        }
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
-        assert_eq!(occupant(&dead), Occupant::DeadSocket);
-        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
-        let full = directory.path().join("full.sock");
-        listener.bind(&SockAddr::unix(&full).unwrap()).unwrap();
-        listener.listen(0).unwrap();
-        assert_eq!((occupant(&full), occupant(&full)), (Occupant::Listener, Occupant::Listener));
-    }
-
-    #[test]
-    fn a_machine_without_ipv6_is_told_from_a_port_in_use() {
-        use rustix::io::Errno;
-        for (errno, absent) in [(Errno::AFNOSUPPORT, true), (Errno::ADDRNOTAVAIL, true), (Errno::ADDRINUSE, false)] {
-            assert_eq!(is_absent(&errno.into()), absent, "{errno}");
-        }
-        // For documentation only, so nobody has it (RFC 3849).
-        let error = listen_on("[2001:db8::1]:0".parse().unwrap(), Sharing::Refused).unwrap_err();
-        assert!(is_absent(&error), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_host_is_named() {
-        let error = bind(&tcp("no-such-host.invalid", 80), 1).unwrap_err();
-        assert!(error.to_string().contains("http://no-such-host.invalid:80"), "{error}");
-    }
-}
+mod tests;
