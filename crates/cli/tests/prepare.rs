@@ -110,7 +110,7 @@ fn what_makes_it_ends_with_tierce() {
         command.env("PATH", format!("{}:/usr/bin:/bin", project.path().join("bin").display()));
         let mut up = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let is_sleep =
-            |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\01000\0");
+            |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x001000\0");
         wait_for("the tool to run", || project.processes().iter().any(is_sleep));
         testkit::signal(up.id(), signal);
         up.wait().unwrap();
