@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use config::Overrides;
 use control::Place;
-use supervise::Explanation;
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::task::LocalSet;
 
@@ -12,7 +11,7 @@ use crate::{
     args::Args,
     exit::Exit,
     project,
-    refuse::{Refusal, cannot_start, fail},
+    refuse::{Refusal, cannot_lock, cannot_start, fail, status},
     say,
     steps::Steps,
     up::{interpreter, parts},
@@ -20,12 +19,12 @@ use crate::{
 
 /// `tierce build`.
 pub(crate) fn build(args: &Args) -> Exit {
-    let config = match project::load_or_say(args, &Overrides::default()) {
-        Ok(config) => config,
+    let project = match project::directory(args) {
+        Ok(project) => project,
         Err(exit) => return exit,
     };
     let mut steps = Steps::new(args);
-    let built = supervise::build(&config, &project::environment(), &mut |step| steps.show(step));
+    let built = supervise::build(&project, &project::environment(), &mut |step| steps.show(step));
     drop(steps);
     match built {
         Ok(interpreter) => {
@@ -34,7 +33,7 @@ pub(crate) fn build(args: &Args) -> Exit {
             }
             Exit::DONE
         }
-        Err(error) => fail(&error.0, Exit::CONFIG),
+        Err(error) => fail(&error.0, status(error.1)),
     }
 }
 
@@ -54,7 +53,7 @@ fn try_check(args: &Args) -> Result<String, Exit> {
     let interpreter = interpreter(args, &config)?;
     let machine = |error: std::io::Error| Refusal::failed("cannot check", &error).say();
     let place = Place::of(&config.project, &project::environment());
-    place.prepare().map_err(|error| fail(&Explanation::new(error.to_string()), Exit::FAILED))?;
+    place.prepare().map_err(|error| cannot_lock(&error, &place))?;
     // What the application prints while it is imported is of interest here, and no part of the log.
     let directory = place.directory().join("check");
     let messages = Messages::start(say::message).map_err(machine)?;

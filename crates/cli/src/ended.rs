@@ -23,12 +23,13 @@ impl Ended {
                 return Self { exit: Exit::DONE, text: "stopped; nothing was cut off".to_owned() };
             }
             // The application has finished them, or has not begun: the clients were too slow.
-            (0, true) => "requests still being received or answered".to_owned(),
-            (cut, _) => format!("{cut} requests"),
+            (0, true) => {
+                let limit = units::show_duration(limit);
+                format!("requests still being received or answered were not finished after {limit} and were cut off")
+            }
+            (cut, _) => cut_off(cut, limit),
         };
-        let limit = units::show_duration(limit);
-        let text = format!("stopped; {what} were not finished after {limit} and were cut off");
-        Self { exit: Exit::FAILED, text }
+        Self { exit: Exit::FAILED, text: format!("stopped; {what}") }
     }
 
     /// For whoever asked for it.
@@ -41,6 +42,15 @@ impl Ended {
     }
 }
 
+/// `2 requests were not finished after 30s and were cut off`.
+pub(crate) fn cut_off(requests: u64, limit: Duration) -> String {
+    let limit = units::show_duration(limit);
+    match requests {
+        1 => format!("1 request was not finished after {limit} and was cut off"),
+        _ => format!("{requests} requests were not finished after {limit} and were cut off"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +60,7 @@ mod tests {
         for (requests, connections, exit, text) in [
             (0, false, 0, "stopped; nothing was cut off"),
             (3, true, 1, "stopped; 3 requests were not finished after 30s and were cut off"),
+            (1, false, 1, "stopped; 1 request was not finished after 30s and was cut off"),
             (3, false, 1, "stopped; 3 requests were not finished after 30s and were cut off"),
             (
                 0,

@@ -1,6 +1,6 @@
 //! The project's configuration and place, for every command the same way.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use config::{Config, Environment, Locate, Overrides, Problems};
 use control::Place;
@@ -60,13 +60,15 @@ pub(crate) fn load_or_say(args: &Args, overrides: &Overrides) -> Result<Config, 
     })
 }
 
+/// The project's directory, for commands that do not need a valid configuration.
+pub(crate) fn directory(args: &Args) -> Result<PathBuf, Exit> {
+    config::project(&locate(args)).map_err(|problems| {
+        say::message(problems.to_string().trim_end());
+        Exit::CONFIG
+    })
+}
+
 /// Where the project runs, for commands that do not need a valid configuration.
 pub(crate) fn place(args: &Args) -> Result<Place, Exit> {
-    match config::project(&locate(args)) {
-        Ok(project) => Ok(Place::find(&project, &environment())),
-        Err(problems) => {
-            say::message(problems.to_string().trim_end());
-            Err(Exit::CONFIG)
-        }
-    }
+    Ok(Place::find(&directory(args)?, &environment()))
 }

@@ -3,8 +3,8 @@
 //! Invariant: everything is said on standard error before the status is returned. What failed is found out elsewhere.
 
 use control::{LockError, Place};
-use proxy::BindError;
-use supervise::{Explanation, StartError};
+use proxy::{Address, BindError};
+use supervise::{Blame, Explanation, StartError};
 
 use crate::{exit::Exit, say};
 
@@ -43,8 +43,7 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Exit {
             Exit::FAILED,
         ),
         LockError::Unusable { error: cause, .. } => {
-            let exit =
-                if cause.kind() == std::io::ErrorKind::PermissionDenied { Exit::NO_PERMISSION } else { Exit::FAILED };
+            let exit = status(Blame::of(cause));
             fail(
                 &Explanation::new(error.to_string())
                     .hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
@@ -57,8 +56,14 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Exit {
 pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     let explanation = Explanation::new(error.to_string()).during("opening the listeners");
     match error {
-        BindError::InUse { .. } => {
-            fail(&explanation.hint("stop the other process, or choose another address: -b :8081"), Exit::FAILED)
+        BindError::InUse { address } => {
+            fail(&explanation.hint(format!("stop the other process, or {}", elsewhere(address))), Exit::FAILED)
+        }
+        BindError::Twice { .. } => {
+            fail(&explanation.hint("leave one of them out: the wider one covers the other"), Exit::CONFIG)
+        }
+        BindError::Occupied { .. } => {
+            fail(&explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
         }
         BindError::NoPermission { .. } => fail(
             &explanation
@@ -69,8 +74,27 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     }
 }
 
-/// The exit status tells the application's mistakes from the machine's.
+/// Another address that is as reachable as the one that cannot be had, and no more.
+fn elsewhere(address: &Address) -> String {
+    match address {
+        Address::Tcp { host, port } => {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            format!("choose another port: -b {host}:{}", port.checked_add(1).unwrap_or(8080))
+        }
+        Address::Unix(_) => "choose another path".to_owned(),
+    }
+}
+
+/// The exit status tells whose mistake it was.
 pub(crate) fn cannot_start(error: &StartError) -> Refusal {
-    let exit = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
-    Refusal { explanation: error.0.clone(), exit }
+    Refusal { explanation: error.0.clone(), exit: status(error.1) }
+}
+
+/// The exit status for a mistake of somebody's.
+pub(crate) fn status(blame: Blame) -> Exit {
+    match blame {
+        Blame::Application => Exit::CONFIG,
+        Blame::Permission => Exit::NO_PERMISSION,
+        Blame::Machine => Exit::FAILED,
+    }
 }

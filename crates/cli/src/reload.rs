@@ -21,7 +21,7 @@ use config::Config;
 use control::Answer;
 use policy::Gate;
 use proxy::Settings;
-use supervise::{ChangeError, Explanation, Interpreter, PrepareError, Replaced};
+use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Replaced};
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
@@ -30,7 +30,8 @@ use crate::{
     notify::{monotonic_us, notify},
     page::page,
     project,
-    running::Running,
+    refuse::status,
+    running::{Running, done},
     up::{listens_elsewhere, reader},
 };
 
@@ -52,8 +53,8 @@ pub(crate) struct Renewed {
 
 impl Renewed {
     /// Returns when the old code has gone.
-    pub(crate) async fn retire(self) {
-        self.replaced.retire(self.drain).await;
+    pub(crate) async fn retire(self) -> Changed {
+        self.replaced.retire(self.drain).await
     }
 }
 
@@ -91,8 +92,9 @@ impl Running {
         match self.renew(None, hold).await {
             Ok(renewed) => {
                 let text = renewed.text.clone();
-                renewed.retire().await;
-                Answer::Done { text }
+                let changed = renewed.retire().await;
+                // What the old code still did while it is being developed is cut off on purpose.
+                if self.develops { Answer::Done { text } } else { done(text, changed) }
             }
             Err(NotRenewed::Busy(why)) => {
                 Answer::Refused { code: Exit::FAILED.0, text: format!("{why}\nnothing was changed") }
@@ -156,7 +158,7 @@ impl Running {
         let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
         let interpreter = find_interpreter(&config)
             .await
-            .map_err(|PrepareError(why)| Failure::of_explanation(&why, &config.project, Exit::CONFIG))?;
+            .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
         let nodes = if before.nodes == config.nodes { self.nodes.get() } else { config.nodes };
         let replaced = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await;
         let replaced = replaced.map_err(|error| not_renewed(&error, &config))?;
@@ -189,9 +191,8 @@ async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, PrepareEr
 fn not_renewed(error: &ChangeError, config: &Config) -> NotRenewed {
     match error {
         ChangeError::Busy { .. } => NotRenewed::Busy(error.explanation()),
-        ChangeError::Start(_) => {
-            let exit = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
-            NotRenewed::Failed(Failure::of_explanation(&error.explanation(), &config.project, exit))
+        ChangeError::Start(_) | ChangeError::Halfway { .. } => {
+            NotRenewed::Failed(Failure::of_explanation(&error.explanation(), &config.project, status(error.blame())))
         }
     }
 }

@@ -14,7 +14,7 @@ use config::{Config, Problems};
 use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
 use policy::{Outlook, Shared};
 use proxy::Edge;
-use supervise::{ChangeError, Supervisor, Watch};
+use supervise::{ChangeError, Changed, Supervisor, Watch};
 use telemetry::LogSink;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -24,10 +24,11 @@ use tokio::{
 
 use crate::{
     args::{Args, Up},
-    ended::Ended,
+    ended::{Ended, cut_off},
     exit::Exit,
     notify::notify,
     project,
+    refuse::status,
     up::{Signals, record},
 };
 
@@ -35,6 +36,8 @@ use crate::{
 const CLOSING_TIME: Duration = Duration::from_millis(250);
 
 const FINISHING: &str = "finishing what was accepted; Ctrl-C again stops at once";
+
+const HUNG_UP: &str = "the terminal was closed; finishing what was accepted";
 
 /// A running Tierce.
 pub(crate) struct Running {
@@ -99,7 +102,10 @@ impl Running {
                     },
                     _ = signals.interrupt.recv() => break self.say(FINISHING),
                     _ = signals.terminate.recv() => break self.say(FINISHING),
-                    _ = signals.hangup.recv() => self.hang_up(),
+                    _ = signals.hangup.recv() => match signals.terminal.is_lost() {
+                        true => break self.say(HUNG_UP),
+                        false => self.hang_up(),
+                    },
                 }
             }
         };
@@ -129,6 +135,10 @@ impl Running {
         let this = Rc::clone(self);
         spawn_local(async move {
             let answer = this.answer(call.ask).await;
+            if let Answer::Refused { text, .. } = &answer {
+                // Whoever looks for the reason later does not know who has asked.
+                this.sink.record(text);
+            }
             // A client that has gone does not want it.
             let _ = call.answer.send(answer);
         });
@@ -204,7 +214,7 @@ impl Running {
             Ask::Restart => {
                 let began = Instant::now();
                 match self.supervisor.restart().await {
-                    Ok(()) => Answer::Done { text: format!("restarted in {:.1} s", began.elapsed().as_secs_f64()) },
+                    Ok(changed) => done(format!("restarted in {:.1} s", began.elapsed().as_secs_f64()), changed),
                     Err(error) => refused(&error),
                 }
             }
@@ -231,17 +241,26 @@ impl Running {
         }
         let began = Instant::now();
         match self.supervisor.scale(nodes).await {
-            Ok(()) => {
+            Ok(changed) => {
                 self.nodes.set(nodes);
                 record(&self.place, Recorded::new(nodes, config.nodes), |text| self.say(text));
-                Answer::Done { text: format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()) }
+                done(format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()), changed)
             }
             Err(error) => refused(&error),
         }
     }
 }
 
+/// It was done; what it has cost makes a failure of it.
+pub(crate) fn done(text: String, changed: Changed) -> Answer {
+    match changed.cut {
+        0 => Answer::Done { text },
+        cut => {
+            Answer::Refused { code: Exit::FAILED.0, text: format!("error: {text}; {}", cut_off(cut, changed.limit)) }
+        }
+    }
+}
+
 fn refused(error: &ChangeError) -> Answer {
-    let code = if error.is_the_applications() { Exit::CONFIG } else { Exit::FAILED };
-    Answer::Refused { code: code.0, text: format!("{}\nnothing was changed", error.explanation()) }
+    Answer::Refused { code: status(error.blame()).0, text: format!("{}\n{}", error.explanation(), error.aftermath()) }
 }

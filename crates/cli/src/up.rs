@@ -23,9 +23,10 @@ use crate::{
     failure::Failure,
     notify::notify,
     project,
-    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail},
+    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail, status},
     running, say,
     steps::Steps,
+    terminal::Terminal,
 };
 
 /// The worker extension, built with this binary.
@@ -106,7 +107,7 @@ pub(crate) fn record(place: &Place, recorded: Recorded, say: impl Fn(&str)) {
 }
 
 pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, Exit> {
-    find_interpreter(args, config).map_err(|error| fail(&error.0, Exit::CONFIG))
+    find_interpreter(args, config).map_err(|error| fail(&error.0, status(error.1)))
 }
 
 fn find_interpreter(args: &Args, config: &Config) -> Result<Interpreter, PrepareError> {
@@ -120,11 +121,14 @@ pub(crate) struct Signals {
     pub(crate) interrupt: Signal,
     pub(crate) terminate: Signal,
     pub(crate) hangup: Signal,
+    pub(crate) terminal: Terminal,
 }
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        let terminal = Terminal::now();
         Ok(Self {
+            terminal,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
@@ -215,7 +219,7 @@ impl Prepared {
         let watch = watch.map_err(|explanation| Refusal { explanation, exit: Exit::FAILED })?;
         let (python, missing) = match self.interpreter {
             Ok(python) => (python, None),
-            Err(PrepareError(why)) => (Interpreter::none(), Some(why)),
+            Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
         };
         let (parts, table) = parts(&config, &python, &self.place, sink, listener_names(&self.bound))?;
         let shared = Arc::clone(&parts.shared);
@@ -263,7 +267,7 @@ async fn begin(
         return Ok((Supervisor::start(parts, nodes).await?, None));
     }
     let project = parts.config.project.clone();
-    let supervisor = Supervisor::start(parts, 0).await?;
+    let supervisor = Supervisor::without_nodes(parts);
     let failure = |why: &Explanation| Some(Failure::of_explanation(why, &project, Exit::CONFIG));
     let failure = match missing {
         Some(why) => failure(why),

@@ -83,6 +83,7 @@ fn a_node_that_is_killed_takes_only_what_it_had_begun() {
         let killed: Vec<_> = node["workers"].as_array().unwrap().iter().map(pid).collect();
         signal(pid(node), "KILL");
         replaced(running, &killed, 4);
+        assert!(running.err().contains("its first process was killed by signal 9 (SIGKILL)"), "{}", running.err());
         killed
     });
     only_what_had_begun_is_lost(&project, &outcomes, &killed);
@@ -99,6 +100,7 @@ fn a_get_that_a_killed_worker_had_begun_is_run_once_more() {
     assert_eq!(client.response().unwrap().status, 200);
     let by = &begun(&project)[&7];
     assert!(by.len() == 2 && by[0] != by[1], "{by:?}");
+    wait_for("both attempts to be counted", || running.ps()["items"][0]["requests"] == 2);
 }
 
 #[test]

@@ -46,7 +46,39 @@ fn a_deadline_that_cuts_requests_is_told() {
     wait_for("the request to have begun", || begun(&project) == 1);
     running.signal("TERM");
     assert_eq!(running.wait(), Some(1), "{}", running.err());
-    assert!(running.err().contains("1 requests were not finished"), "{}", running.err());
+    assert!(running.err().contains("1 request was not finished"), "{}", running.err());
+}
+
+#[test]
+fn a_scale_whose_deadline_cuts_requests_says_so() {
+    let keys = "workers = 1\nnodes = 2\nenv = { WAIT = \"30\" }\nlimits = { drain = \"200ms\" }";
+    let project = Project::new(TIERCE, RUNS, keys);
+    let running = project.up(&["--access-log", "json"]);
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for (id, client) in clients.iter_mut().enumerate() {
+        post(client, id);
+    }
+    wait_for("the requests to have begun", || begun(&project) == 4);
+    // One that waits too long for its start is given to the other node.
+    let leaving = usize::try_from(running.ps()["items"][1]["in_flight"].as_u64().unwrap()).unwrap();
+    let told = |count: usize| match count {
+        1 => "1 request was not finished after 200ms".to_owned(),
+        _ => format!("{count} requests were not finished after 200ms"),
+    };
+    let scaled = project.run(&["scale", "web=1"]);
+    assert_eq!((scaled.code, scaled.err.contains(&told(leaving))), (1, true), "{leaving}: {}", scaled.err);
+    wait_for("their endings", || running.out().matches("\"draining\"").count() == leaving);
+    assert!(!running.out().contains("worker_crashed"), "{}", running.out());
+    let restarted = project.run(&["restart"]);
+    assert_eq!((restarted.code, restarted.err.contains(&told(4 - leaving))), (1, true), "{}", restarted.err);
+    for client in &mut clients {
+        let response = client.response().unwrap();
+        assert_eq!((response.status, response.text().contains("draining")), (502, true), "{}", response.text());
+    }
+    wait_for("the log", || {
+        let log = project.read(".tierce/log/tierce.log");
+        [leaving, 4 - leaving].iter().all(|count| log.contains(&told(*count)))
+    });
 }
 
 #[test]
@@ -60,6 +92,35 @@ fn a_second_interrupt_stops_at_once() {
     wait_for("the drain to begin", || running.err().contains("Ctrl-C again"));
     running.signal("INT");
     assert_eq!(running.wait(), Some(130));
+    wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
+}
+
+/// Starts its arguments on a terminal, closes that when they are ready, and prints how they have ended.
+const ON_A_TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+seen = b''
+while b'ready in' not in seen:
+    seen += os.read(terminal, 4096)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[test]
+fn a_terminal_that_is_closed_stops_it() {
+    let project = Project::new(TIERCE, RUNS, "workers = 1");
+    let mut command = std::process::Command::new(testkit::python());
+    command.args(["-c", ON_A_TERMINAL, TIERCE, "-C"]).arg(project.path()).arg("up");
+    let mut child = command.spawn().unwrap();
+    let mut ended = None;
+    wait_for("its end", || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert_eq!(ended.unwrap().code(), Some(0));
+    assert!(project.read(".tierce/log/tierce.log").contains("the terminal was closed"));
     wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
 }
 

@@ -37,15 +37,24 @@ fn applications_that_cannot_be_run() {
         ("x = 1 +\n", "", &["cannot import app:app", "SyntaxError", "app.py"]),
         ("raise ValueError('my own words')\n", "app = 'app:app'", &["ValueError: my own words", "line 1"]),
         ("application = print\n", "app = 'app:app'", &["has no", "write app:application"]),
-        ("app = 5\n", "", &["app:app"]),
-        ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
-        ("import os\nos._exit(3)\n", "app = 'app:app'", &["ended while it was being started"]),
-        ("async def app(scope, receive, send): pass\n", "", &["ASGI", "WSGI"]),
         (
-            "import time\ntime.sleep(60)\n",
-            "app = 'app:app'\nlimits = { start = '300ms' }",
-            &["not ready after", "limits.start"],
+            "app = 5\n",
+            "app = 'app:app'",
+            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`"],
         ),
+        (
+            "def create_app(config):\n    pass\n",
+            "app = 'app:create_app()'",
+            &["missing 1 required positional argument", "hint: a factory is called without arguments"],
+        ),
+        ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
+        ("import os\nos._exit(3)\n", "app = 'app:app'", &["web.1 exited with 3 while it was being started"]),
+        (
+            "import os\nos.kill(os.getpid(), 11)\n",
+            "app = 'app:app'",
+            &["web.1 was killed by signal 11 (SIGSEGV) while"],
+        ),
+        ("async def app(scope, receive, send): pass\n", "", &["ASGI", "WSGI"]),
     ] {
         let app_key = if keys.contains("app =") { "" } else { "app = 'app:app'" };
         let keys = format!("workers = 1\n{app_key}\n{keys}");
@@ -53,6 +62,24 @@ fn applications_that_cannot_be_run() {
         fails(&project, &["up"], 78, parts);
         let again = project.run(&["check"]);
         assert_eq!(again.code, 78, "{app}: {}", again.err);
+    }
+}
+
+#[test]
+fn workers_that_cannot_be_forked() {
+    // Fewer files than a worker needs for an edge of so many threads.
+    let app = format!("import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n{APP}");
+    let project = Project::new(TIERCE, &app, "workers = 1\ncores = 30\napp = 'app:app'");
+    let parts = ["keep ending before they are ready", "a worker could not be forked: too many open files"];
+    fails(&project, &["up"], 78, &parts);
+}
+
+#[test]
+fn an_application_that_is_not_ready_in_time_may_be_tried_again() {
+    let keys = "workers = 1\napp = 'app:app'\nlimits = { start = '300ms' }";
+    let project = Project::new(TIERCE, "import time\ntime.sleep(60)\n", keys);
+    for words in [&["up"][..], &["up", "-d"], &["check"]] {
+        fails(&project, words, 1, &["not ready after 300ms", "limits.start"]);
     }
 }
 
@@ -65,12 +92,11 @@ fn configurations_that_are_wrong() {
         ("app = ", &["this is not TOML"]),
         ("harakiri = 30", &["unknown key `harakiri`", "limits.time"]),
         ("python = './nowhere'", &["cannot run the application"]),
-        ("user = 'nobody-of-this-name'", &["there is no user"]),
+        ("user = 'nobody-of-this-name'", &["there is no user \"nobody-of-this-name\""]),
         ("env = { A = 1 }\nnodes = 'x'", &["`env.A`", "`nodes`"]),
     ] {
         let project = Project::new(TIERCE, APP, keys);
-        let code = if keys.starts_with("user") { 1 } else { 78 };
-        fails(&project, &["up"], code, parts);
+        fails(&project, &["up"], 78, parts);
     }
     let project = Project::new(TIERCE, APP, "");
     let missing = project.run(&["-c", "nowhere.toml", "up"]);
@@ -150,10 +176,25 @@ fn two_in_one_place() {
     let detached = project.run(&["up", "-d"]);
     assert_eq!((detached.code, detached.err.contains("running here already")), (1, true), "{}", detached.err);
     let other = Project::new(TIERCE, APP, &format!("workers = 1\nlisten = ['127.0.0.1:{}']", project.port));
-    fails(&other, &["up"], 1, &["in use by another process", "hint: "]);
+    let next = format!("choose another port: -b 127.0.0.1:{}", project.port + 1);
+    fails(&other, &["up"], 1, &["in use by another process", &next]);
     let wrong = project.run(&["scale", "shop=2"]);
     assert_eq!((wrong.code, wrong.err.contains("there is no service")), (2, true), "{}", wrong.err);
     assert_eq!(running.client().get("/").unwrap().status, 200, "the first is unharmed");
+}
+
+#[test]
+fn without_nodes_the_application_has_to_be_importable_all_the_same() {
+    let project = Project::new(TIERCE, "raise ValueError\n", "workers = 1\nnodes = 0\napp = 'app:app'");
+    fails(&project, &["up"], 78, &["cannot import app:app", "ValueError"]);
+    project.write("app.py", APP);
+    let running = project.up(&[]);
+    project.write("app.py", "raise ValueError\n");
+    let reload = project.run(&["reload"]);
+    assert_eq!((reload.code, reload.err.contains("nothing was changed")), (78, true), "{}", reload.err);
+    project.write("app.py", APP);
+    project.ok(&["reload"]);
+    assert_eq!(running.ps()["items"], serde_json::json!([]));
 }
 
 #[test]

@@ -42,8 +42,8 @@ fn an_import_that_ends_the_process_is_told() {
     for (import, wanted) in [
         ("import sys; sys.exit('not today')", "SystemExit: not today"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("os._exit(3)", "ended while it was being started"),
-        ("import ctypes; ctypes.string_at(0)", "ended while it was being started"),
+        ("os._exit(3)", "exited with 3 while it was being started"),
+        ("import ctypes; ctypes.string_at(0)", "(SIGSEGV) while it was being started"),
     ] {
         let project = project(import, "workers = 1");
         let finished = project.run(&["up"]);

@@ -133,6 +133,25 @@ fn a_refused_reload(file: &str, text: &str, parts: &[&str]) {
 }
 
 #[test]
+fn a_restart_that_ends_halfway_says_what_was_restarted() {
+    let app = format!(
+        "import os\nif os.environ['HOSTNAME'] == 'web.2' and os.path.exists('bad'):\n    raise ValueError\n{RUNS}"
+    );
+    let project = Project::new(TIERCE, &app, "workers = 1\nnodes = 3\napp = 'app:app'");
+    let running = project.up(&[]);
+    project.write("bad", "");
+    let restarted = project.run(&["restart"]);
+    assert_eq!(restarted.code, 78, "{}", restarted.err);
+    assert!(restarted.err.contains("web.1 had been restarted before"), "{}", restarted.err);
+    let generations: Vec<_> =
+        running.ps()["items"].as_array().unwrap().iter().map(|node| node["generation"].clone()).collect();
+    assert_eq!(generations, [2, 1, 1]);
+    project.write("app.py", "raise ValueError\n");
+    let restarted = project.run(&["restart"]);
+    assert_eq!((restarted.code, restarted.err.contains("nothing was changed")), (78, true), "{}", restarted.err);
+}
+
+#[test]
 fn a_reload_that_cannot_be_imported_changes_nothing() {
     a_refused_reload("app.py", "import nothing_of_this_name\n", &["cannot import app:app", "nothing_of_this_name"]);
 }

@@ -3,13 +3,20 @@
 //! Nothing is fetched: the only requirement is a package that lies in the project.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::process::Command;
+use std::{
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use testkit::{Project, python};
+use testkit::{Project, python, wait_for, wait_within};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const APP: &str = "import os, sys, tiny\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
                    return [f'{tiny.VERSION} {sys.prefix}'.encode()]\n";
+
+/// Nothing of a Tierce that has ended is there for longer.
+const PROMISED: Duration = Duration::from_secs(5);
 
 /// A package is an archive with some files in it; Python can write archives.
 const MAKE_WHEEL: &str = r#"
@@ -62,7 +69,13 @@ fn up_makes_it_once_and_again_when_the_requirements_change() {
 #[test]
 fn build_makes_it_and_serves_nothing() {
     let project = project();
+    // As in the layer of an image that holds the requirements only.
+    std::fs::remove_file(project.path().join("app.py")).unwrap();
+    let config = std::fs::read(project.path().join("tierce.toml")).unwrap();
+    std::fs::remove_file(project.path().join("tierce.toml")).unwrap();
     project.ok(&["build"]);
+    project.write("app.py", APP);
+    std::fs::write(project.path().join("tierce.toml"), config).unwrap();
     assert!(project.path().join(".tierce/venv/bin/python").exists());
     assert_eq!(project.run(&["ps"]).code, 69);
     project.ok(&["check"]);
@@ -80,6 +93,29 @@ fn what_runs_keeps_its_packages_whatever_is_built() {
     assert_eq!(project.run(&["reload"]).code, 78);
     project.ok(&["build"]);
     assert_eq!(running.client().get("/").unwrap().text(), "1.0");
+}
+
+#[test]
+fn what_makes_it_ends_with_tierce() {
+    for signal in ["KILL", "TERM", "INT"] {
+        let project = project();
+        // A Python whose environments are never finished, by a process of a process.
+        project.write(
+            "bin/python3",
+            "#!/bin/sh\ncase \"$1\" in\n-I) echo 3.12.1 cpython glibc 0;;\n*) sleep 1000 & wait;;\nesac\n",
+        );
+        let program = project.path().join("bin/python3");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = project.command(&["up"]);
+        command.env("PATH", format!("{}:/usr/bin:/bin", project.path().join("bin").display()));
+        let mut up = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let is_sleep =
+            |pid: &u32| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line == b"sleep\x001000\0");
+        wait_for("the tool to run", || project.processes().iter().any(is_sleep));
+        testkit::signal(up.id(), signal);
+        up.wait().unwrap();
+        wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
+    }
 }
 
 #[test]

@@ -164,6 +164,16 @@ fn logs_hold_what_the_application_prints_and_each_request() {
 }
 
 #[test]
+fn an_edge_may_have_more_threads_than_descriptors_fit_into_a_message() {
+    // Each thread has a socket and a ledger at each worker.
+    let project = Project::new(TIERCE, HELLO, "workers = 1\ncores = 200");
+    let running = project.up(&[]);
+    for _ in 0..5 {
+        assert_eq!(running.client().get("/").unwrap().status, 200);
+    }
+}
+
+#[test]
 fn an_application_is_found_without_configuration() {
     let project = Project::new(TIERCE, HELLO, "");
     std::fs::remove_file(project.path().join("tierce.toml")).unwrap();

@@ -120,7 +120,8 @@ fn the_application_runs_as_another_user() {
     if String::from_utf8_lossy(&output.stdout).trim() != "0" {
         // Only root may become somebody else; then the refusal is what is to be seen.
         let project = Project::new(TIERCE, APP, "workers = 1\nuser = 'nobody'");
-        assert_ne!(project.run(&["up"]).code, 0);
+        let refused = project.run(&["up"]);
+        assert_eq!((refused.code, refused.err.contains("only root")), (77, true), "{}", refused.err);
         return;
     }
     let project = Project::new(TIERCE, APP, "workers = 1\nuser = 'nobody'\npython = '/usr/bin/python3'");

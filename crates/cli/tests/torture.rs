@@ -192,7 +192,7 @@ fn handlers_that_never_end_do_not_keep_it_from_going_down() {
         wait_for("it to run", || notes(&project, &path[1..5]) == 1);
         running.signal("TERM");
         assert_eq!(running.wait(), Some(1), "{path}: {}", running.err());
-        assert!(running.err().contains("1 requests were not finished"), "{path}: {}", running.err());
+        assert!(running.err().contains("1 request was not finished"), "{path}: {}", running.err());
         wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
     }
 }

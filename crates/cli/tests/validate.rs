@@ -23,7 +23,6 @@ fn the_validator_has_nothing_to_say() {
         ("GET /unchanged HTTP/1.1\r\nHost: a\r\n\r\n", 304, ""),
         ("GET /broken HTTP/1.1\r\nHost: a\r\n\r\n", 500, ""),
         ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", 200, "/"),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 200, "/"),
         ("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 13\r\n\r\none\ntwo\nthree", 200, read),
         ("POST /lines HTTP/1.1\r\nHost: a\r\nContent-Length: 13\r\n\r\none\ntwo\nthree", 200, lines),
         (

@@ -2,13 +2,13 @@
 //!
 //! Finding reads the source files and looks for top-level names, as importing them is not for this crate to do.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{model::AppRef, problem::Problem};
+use crate::{django, model::AppRef, problem::Problem, source};
 
 const FILES: [&str; 4] = ["app.py", "wsgi.py", "asgi.py", "main.py"];
 
-/// Reads `module`, `module:callable` or `path/to/file.py[:callable]`.
+/// Reads `module`, `module:callable` or `path/to/file.py[:callable]`; the place is for the caller to say.
 pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
     let hint = || Some("write it as module:callable, for example app:app or shop.wsgi:application".to_owned());
     let (module, callable) = text.split_once(':').unwrap_or((text, ""));
@@ -31,37 +31,43 @@ pub(crate) fn parse(text: &str) -> Result<AppRef, (String, Option<String>)> {
         };
         return Err((format!("{callable:?} in {text:?} is not the name of a callable"), hint));
     }
-    Ok(AppRef { module, callable: callable.to_owned(), found_in: None })
+    Ok(AppRef { module, callable: callable.to_owned(), found_in: None, place: String::new() })
 }
 
 /// Looks for an application in the project.
 pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
-    let mut looked = Vec::new();
+    let (mut looked, mut notes) = (Vec::new(), Vec::new());
     for file in FILES {
         let path = project.join(file);
-        let Ok(source) = crate::source::text(&path) else { continue };
-        looked.push(file);
-        if let Some(callable) = callable_in(&source) {
-            let module = file.trim_end_matches(".py").to_owned();
-            return Ok(AppRef { module, callable: callable.to_owned(), found_in: Some(path) });
+        match source::python_source(&path) {
+            Ok(Some(text)) => match callable_in(&text) {
+                Some(callable) => {
+                    return Ok(found(file.trim_end_matches(".py").to_owned(), callable, file, path));
+                }
+                None => looked.push(file),
+            },
+            Ok(None) => {}
+            Err(why) => notes.push(why),
         }
     }
-    let manage = project.join("manage.py");
-    if let Ok(source) = crate::source::text(&manage) {
-        looked.push("manage.py");
-        if let Some(package) = django_package(&source) {
-            let module = format!("{package}.wsgi");
-            return Ok(AppRef { module, callable: "application".to_owned(), found_in: Some(manage) });
-        }
+    match django::find(project) {
+        Ok(Some((module, callable))) => return Ok(found(module, &callable, "manage.py", project.join("manage.py"))),
+        Ok(None) => {}
+        Err(why) => notes.push(why),
+    }
+    if !looked.is_empty() {
+        notes.push(format!("{} has no app, application or create_app() at its top level", looked.join(", ")));
+    }
+    if notes.is_empty() {
+        notes.push("there is no app.py, wsgi.py, asgi.py, main.py or manage.py".to_owned());
     }
     let what = format!("no application found in {}", project.display());
-    let note = if looked.is_empty() {
-        "there is no app.py, wsgi.py, asgi.py, main.py or manage.py".to_owned()
-    } else {
-        format!("{} has no app, application or create_app() at its top level", looked.join(", "))
-    };
     let hint = "name it: tierce up module:callable, or app = \"module:callable\" in tierce.toml";
-    Err(Box::new(Problem::new(what).note(note).hint(hint)))
+    Err(Box::new(Problem::new(what).note(notes.join("\n  ")).hint(hint)))
+}
+
+fn found(module: String, callable: &str, file: &str, path: PathBuf) -> AppRef {
+    AppRef { module, callable: callable.to_owned(), found_in: Some(path), place: format!("found in {file}") }
 }
 
 fn callable_in(source: &str) -> Option<&'static str> {
@@ -91,17 +97,6 @@ fn is_definition(line: &str, name: &str) -> bool {
         return names.trim_matches(|c| c == '(' || c == ')').split(',').map(str::trim).any(bound);
     }
     false
-}
-
-/// The package of the settings that manage.py names.
-fn django_package(source: &str) -> Option<String> {
-    let (_, rest) = source.split_once("DJANGO_SETTINGS_MODULE")?;
-    let rest = rest.get(1..)?;
-    let quote = rest.find(['"', '\''])?;
-    let value = rest.get(quote + 1..)?;
-    let settings = value.split(['"', '\'']).next()?;
-    let package = settings.split(".settings").next()?;
-    (!package.is_empty() && package.split('.').all(crate::env_file::is_name)).then(|| package.to_owned())
 }
 
 #[cfg(test)]
@@ -138,7 +133,5 @@ mod tests {
         ] {
             assert_eq!(callable_in(source), expected, "{source}");
         }
-        let manage = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings.prod')";
-        assert_eq!(django_package(manage).as_deref(), Some("shop"));
     }
 }

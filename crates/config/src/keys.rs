@@ -165,6 +165,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("http", "write `listen = [\"http://HOST:PORT\"]`"),
     ("http-socket", "write `listen = [\"http://HOST:PORT\"]`"),
     ("socket", "write `listen = [\"unix:PATH\"]`"),
+    ("host", "write `listen = [\"http://HOST:PORT\"]`"),
     ("port", "write `listen = [\"http://HOST:PORT\"]`"),
     ("venv", "`python` is the path of the interpreter, for example `.venv/bin/python`"),
     ("virtualenv", "`python` is the path of the interpreter, for example `.venv/bin/python`"),
@@ -177,6 +178,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("master", "not needed: there is always a supervisor"),
     ("lazy-apps", "not needed: each node imports the application once and forks its workers"),
     ("enable-threads", "not needed: concurrency adapts by itself"),
+    ("tls", "this version does not serve https: put a TLS proxy in front"),
+    ("ssl", "this version does not serve https: put a TLS proxy in front"),
     ("backlog", "not needed: it is 4096"),
 ];
 
@@ -196,15 +199,26 @@ pub(crate) fn suggest(path: &str) -> (Option<&'static str>, Option<String>) {
     {
         return (None, Some((*hint).to_owned()));
     }
-    let near = KEYS.iter().map(|key| (key.path, strsim::damerau_levenshtein(path, key.path)));
-    let last = path.rsplit('.').next().unwrap_or(path);
-    let inner =
-        KEYS.iter().map(|key| (key.path, strsim::damerau_levenshtein(last, key.path.rsplit('.').next().unwrap_or(""))));
-    let best = near
-        .chain(inner)
-        .filter(|(meant, distance)| *distance <= 1 + meant.len() / 4)
-        .min_by_key(|(_, distance)| *distance);
+    // The last words, as a key may stand in the wrong table.
+    let (table, word) = split(path);
+    let names = KEYS.iter().map(|key| key.path).chain(TABLES.iter().copied());
+    let near = names.filter_map(|name| {
+        let (its_table, its_word) = split(name);
+        Some((name, (distance(word, its_word)?, table != its_table)))
+    });
+    let best = near.min_by_key(|(_, rank)| *rank);
     (best.map(|(meant, _)| meant), None)
+}
+
+/// `limits.time` → `limits`, `time`.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+/// How many letters have to be changed, if it is few enough for a slip of the hand: one of three.
+fn distance(given: &str, meant: &str) -> Option<usize> {
+    let distance = strsim::damerau_levenshtein(given, meant);
+    (distance * 3 <= given.len().min(meant.len())).then_some(distance)
 }
 
 /// `limits.queue_length` → `TIERCE_LIMITS__QUEUE_LENGTH`.
@@ -228,4 +242,34 @@ pub fn reference_markdown() -> String {
         ));
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_suggested_is_near() {
+        for (path, meant) in [
+            ("worker", Some("workers")),
+            ("wrokers", Some("workers")),
+            ("limit", Some("limits")),
+            ("limits.tiem", Some("limits.time")),
+            ("limits.workers", Some("workers")),
+            ("drain", Some("limits.drain")),
+            ("queue_lenght", Some("limits.queue_length")),
+            ("pythnpath", Some("pythonpath")),
+            ("env-file", Some("env_file")),
+            ("debug", None),
+            ("bogus", None),
+            ("limits.bogus", None),
+            ("access_log", None),
+        ] {
+            assert_eq!(suggest(path), (meant, None), "{path}");
+        }
+        for path in ["tls", "ssl", "host", "harakiri"] {
+            let (meant, hint) = suggest(path);
+            assert!(meant.is_none() && hint.is_some(), "{path}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
+mod django; // the same for manage.py
 mod model; // the checked configuration
 mod load; // all of it, in order
 mod problem; // what is wrong, where, and what to do

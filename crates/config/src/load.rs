@@ -85,7 +85,7 @@ fn app_ref(source: &Source, values: &mut Values) -> Option<AppRef> {
     if values.given("app").is_some() {
         let (text, given) = values.text("app")?;
         return match app::parse(&text) {
-            Ok(app) => Some(app),
+            Ok(app) => Some(AppRef { place: given.origin.shown(), ..app }),
             Err((what, hint)) => {
                 values.reject("app", &given, what, hint);
                 None

@@ -106,6 +106,8 @@ pub struct AppRef {
     pub callable: String,
     /// The file in which it was found when nobody named it.
     pub found_in: Option<PathBuf>,
+    /// Where it was named or found, for people.
+    pub place: String,
 }
 
 impl fmt::Display for AppRef {

@@ -32,6 +32,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// On one line: ``tierce.toml:3:9, `app = "shop:app"` ``.
+    pub(crate) fn shown(&self) -> String {
+        format!("{}:{}:{}, `{}`", self.file.display(), self.line, self.column, self.source.trim())
+    }
+}
+
 fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }

@@ -42,6 +42,16 @@ pub(crate) enum Origin {
     Word(String),
 }
 
+impl Origin {
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::File(place) => place.shown(),
+            Self::Word(word) => word.clone(),
+        }
+    }
+}
+
 /// A value and its origin.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -86,7 +86,7 @@ pub(crate) fn find(locate: &Locate) -> Result<Source, Problems> {
     if let Some(file) = &locate.file {
         let file = clean(&base.join(file));
         let table = if is_pyproject(&file) { Table::ToolTierce } else { Table::Root };
-        let text = read(&file)?;
+        let text = read(&file, "-c takes the path of a configuration file, which is UTF-8")?;
         let project = directory.or_else(|| file.parent().map(Path::to_owned)).unwrap_or(base);
         return Ok(Source { project: clean(&project), file: Some(file), text, table });
     }
@@ -94,12 +94,12 @@ pub(crate) fn find(locate: &Locate) -> Result<Source, Problems> {
     for candidate in ancestors {
         let own = candidate.join("tierce.toml");
         if own.is_file() {
-            let text = read(&own)?;
+            let text = read(&own, FOUND)?;
             return Ok(Source { project: clean(candidate), file: Some(own), text, table: Table::Root });
         }
         let shared = candidate.join("pyproject.toml");
         if shared.is_file() {
-            let text = read(&shared)?;
+            let text = read(&shared, FOUND)?;
             // A pyproject.toml that does not speak of us ends nothing: a parent directory may.
             if speaks_of_us(&text) {
                 return Ok(Source { project: clean(candidate), file: Some(shared), text, table: Table::ToolTierce });
@@ -113,21 +113,38 @@ fn is_pyproject(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name == "pyproject.toml")
 }
 
-fn read(file: &Path) -> Result<String, Problems> {
-    text(file).map_err(|what| one(Problem::new(what).hint("-c takes the path of a configuration file")))
+/// What to do about a file that was found.
+const FOUND: &str = "it belongs to the project: make it readable, and UTF-8; or name another one with -c";
+
+fn read(file: &Path, hint: &str) -> Result<String, Problems> {
+    text(file).map_err(|what| one(Problem::new(what).hint(hint)))
 }
 
 /// The text of a file, or why it cannot be had.
 pub(crate) fn text(file: &Path) -> Result<String, String> {
+    let cannot = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", file.display());
+    let bytes = bytes(file).map_err(|error| cannot(&error))?;
+    String::from_utf8(bytes).map_err(|error| cannot(&format!("it is not UTF-8 ({})", error.utf8_error())))
+}
+
+/// What can be seen of a module of Python, whose source may be in another encoding; `None` if there is none.
+pub(crate) fn python_source(file: &Path) -> Result<Option<String>, String> {
+    match bytes(file) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
+    }
+}
+
+fn bytes(file: &Path) -> io::Result<Vec<u8>> {
     /// A file that people write and that is longer than this is a mistake.
     const MAX: u64 = 4 << 20;
-    let mut text = String::new();
-    let read = File::open(file).and_then(|opened| opened.take(MAX + 1).read_to_string(&mut text));
-    match read {
-        Ok(_) if text.len() as u64 <= MAX => Ok(text),
-        Ok(_) => Err(format!("{} is longer than 4 MiB", file.display())),
-        Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX + 1).read_to_end(&mut bytes)?;
+    if MAX < bytes.len() as u64 {
+        return Err(io::Error::other("it is longer than 4 MiB"));
     }
+    Ok(bytes)
 }
 
 /// An absolute path without `.` and `..` where they can be removed without asking the file system.

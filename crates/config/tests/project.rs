@@ -113,6 +113,21 @@ fn a_file_that_cannot_be_used_is_the_one_problem() {
 }
 
 #[test]
+fn files_that_cannot_be_read_are_told_from_those_that_are_absent() {
+    let tree = Tree::new(&[("app.py", "x")]);
+    fs::write(tree.path("tierce.toml"), b"app = '\xe9:app'\n").unwrap();
+    let problems = |locate: &Locate| tree.problems(locate, &Environment::default(), &Overrides::default());
+    let found = problems(&tree.here());
+    assert!(found.contains("it is not UTF-8") && !found.contains("-c takes"), "{found}");
+    let named = problems(&tree.locate("", None, Some("tierce.toml")));
+    assert!(named.contains("it is not UTF-8") && named.contains("hint: -c takes"), "{named}");
+    // Python may be written in another encoding, and says so itself.
+    fs::write(tree.path("tierce.toml"), "").unwrap();
+    fs::write(tree.path("app.py"), b"# coding: latin-1\nname = '\xe9'\napp = None\n").unwrap();
+    assert_eq!(plain(&tree.here()).app.to_string(), "app:app");
+}
+
+#[test]
 fn a_flag_wins_over_a_variable_over_the_file_over_port_over_the_default() {
     let flags = Overrides {
         workers: Some("7".to_owned()),
@@ -212,7 +227,10 @@ fn an_application_is_found() {
         (&[("main.py", "def create_app():\n    app = 1\n")], "main:create_app()", "main.py"),
         (&[("main.py", "application = 1\napp = 2\n")], "main:app", "main.py"),
         (
-            &[("manage.py", "os.environ.setdefault(\n    \"DJANGO_SETTINGS_MODULE\",\n    \"shop.settings\",\n)")],
+            &[
+                ("manage.py", "os.environ.setdefault(\n    \"DJANGO_SETTINGS_MODULE\",\n    \"shop.settings\",\n)"),
+                ("shop/wsgi.py", ""),
+            ],
             "shop.wsgi:application",
             "manage.py",
         ),
@@ -225,7 +243,8 @@ fn an_application_is_found() {
     for (files, expected) in [
         (&[][..], "there is no app.py, wsgi.py, asgi.py, main.py or manage.py"),
         (&[("main.py", "app.run()"), ("wsgi.py", "")], "wsgi.py, main.py has no app, application or create_app()"),
-        (&[("manage.py", "main()")], "manage.py has no app"),
+        (&[("manage.py", "main()")], "manage.py does not name DJANGO_SETTINGS_MODULE"),
+        (&[("app.py/__init__.py", "app = 1")], "app.py cannot be read: "),
     ] {
         let tree = Tree::new(files);
         let problems = tree.problems(&tree.here(), &Environment::default(), &Overrides::default());

@@ -143,11 +143,13 @@ impl Place {
         self.directory.join("state.json")
     }
 
-    /// Makes the directory, for this user only and unseen by git.
+    /// Makes the directory, for this user only and unseen by git. Others may have been let through to the environment in
+    /// it; to look around was never theirs.
     pub fn prepare(&self) -> Result<(), LockError> {
         let prepare = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
-            fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700))?;
+            let through = fs::metadata(&self.directory)?.permissions().mode() & 0o011;
+            fs::set_permissions(&self.directory, fs::Permissions::from_mode(0o700 | through))?;
             if !self.directory.starts_with(&self.project) {
                 let name = [self.project.as_os_str().as_bytes(), b"\n"].concat();
                 fs::write(self.directory.join(PROJECT_FILE), name)?;
@@ -273,6 +275,11 @@ mod tests {
         assert_eq!(place.directory(), project.path().join(".tierce"));
         place.prepare().unwrap();
         assert_eq!(fs::read_to_string(place.directory().join(".gitignore")).unwrap(), "*\n");
+        for (before, after) in [(0o755, 0o711), (0o711, 0o711), (0o700, 0o700)] {
+            fs::set_permissions(place.directory(), fs::Permissions::from_mode(before)).unwrap();
+            place.prepare().unwrap();
+            assert_eq!(fs::metadata(place.directory()).unwrap().permissions().mode() & 0o777, after);
+        }
     }
 
     #[test]

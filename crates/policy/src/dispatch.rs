@@ -85,7 +85,12 @@ pub struct Load {
 impl Load {
     /// Whether it has a request for whose answer somebody waits.
     pub fn is_awaited(self) -> bool {
-        self.expired < self.in_flight
+        0 < self.awaited()
+    }
+
+    /// How many of its requests somebody waits for.
+    pub fn awaited(self) -> u64 {
+        u64::from(self.in_flight.saturating_sub(self.expired))
     }
 }
 

@@ -142,7 +142,7 @@ pub(crate) async fn run(
             }
             Err(failure) => failure,
         };
-        let started = match failure {
+        let lost = match failure {
             Failure::Ended(cause) => {
                 attempt.abandon(connection, request, cause);
                 return Err(Ending::new(cause, Phase::AwaitHead));
@@ -161,15 +161,16 @@ pub(crate) async fn run(
                 lease = other;
                 continue;
             }
-            Failure::Turned(Turned::Returned) => false,
-            Failure::Turned(Turned::Crashed) => true,
+            Failure::Turned(Turned::Returned) => None,
+            Failure::Turned(Turned::Lost(cause)) => Some(cause),
         };
         attempt.over = true;
+        let started = lost.is_some();
         starts += u32::from(started);
         let method = request.method(&connection.input);
         let tried = Tried { started, response_begun: false, body_at_hand: upload.is_at_hand(), method, starts };
         if !may_try_again(&tried) {
-            return Err(Ending::new(Cause::WorkerCrashed, Phase::AwaitHead));
+            return Err(Ending::new(lost.unwrap_or(Cause::WorkerCrashed), Phase::AwaitHead));
         }
         if started {
             start_by = Instant::now() + connection.thread.settings().queue;

@@ -23,6 +23,7 @@ use link::{
 use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
 use sys::Passed;
 use tokio::{io::Interest, net::UnixStream};
+use units::Cause;
 
 use self::places::{Held, Places};
 use crate::{
@@ -223,6 +224,7 @@ impl Links {
         }
         link.wake_writer();
         self.shared.change(Instant::now(), |dispatch| dispatch.drain_worker(link.worker));
+        let lost = if link.end.is_cut_off() { Cause::Draining } else { Cause::WorkerCrashed };
         let ids: Vec<_> = link.places.borrow().ids().collect();
         for id in ids {
             let started = !link.end.ledger().withdraw(id);
@@ -230,7 +232,7 @@ impl Links {
                 mailbox.put(|mail| {
                     // A whole answer, or word of an exception, came through in time.
                     if !mail.last && mail.turned.is_none() {
-                        mail.turned = Some(if started { Turned::Crashed } else { Turned::Returned });
+                        mail.turned = Some(if started { Turned::Lost(lost) } else { Turned::Returned });
                     }
                 });
             }

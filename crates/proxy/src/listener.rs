@@ -6,12 +6,12 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    os::unix::{fs::FileTypeExt, net::UnixListener},
+    path::{Path, PathBuf},
 };
 
 use config::Listen;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -64,6 +64,20 @@ pub enum BindError {
         /// Where.
         address: Address,
     },
+    /// The list itself has it already.
+    #[error("{address} cannot be listened on beside {other}, which has the same port")]
+    Twice {
+        /// Where.
+        address: Address,
+        /// The one before.
+        other: Address,
+    },
+    /// Something else has this path.
+    #[error("{path} exists and is no socket that was left behind", path = path.display())]
+    Occupied {
+        /// Which.
+        path: PathBuf,
+    },
     /// The system does not allow it.
     #[error("no permission to listen on {address}")]
     NoPermission {
@@ -101,15 +115,39 @@ pub fn bind(listen: &[Listen], threads: usize) -> Result<Bound, BindError> {
     for (number, entry) in listen.iter().enumerate() {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let (address, sockets) = match entry {
-            Listen::Tcp { host, port } => bind_tcp(host, *port, threads)?,
-            Listen::Unix { path } => bind_unix(path, threads)?,
-        };
+            Listen::Tcp { host, port } => bind_tcp(host, *port, threads),
+            Listen::Unix { path } => bind_unix(path, threads),
+        }
+        .map_err(|error| taken_by_ourselves(&bound.addresses, error))?;
         bound.addresses.push(address);
         for (index, socket) in sockets {
             bound.by_thread[index].push((number, socket));
         }
     }
     Ok(bound)
+}
+
+/// What is in use is in use by ourselves, if an address before it covers it.
+fn taken_by_ourselves(before: &[Address], error: BindError) -> BindError {
+    let BindError::InUse { address } = error else { return error };
+    match before.iter().find(|other| overlap(other, &address)) {
+        Some(other) => BindError::Twice { other: other.clone(), address },
+        None => BindError::InUse { address },
+    }
+}
+
+fn overlap(one: &Address, other: &Address) -> bool {
+    let ips = |host: &str, address| resolve(host, address).unwrap_or_default();
+    match (one, other) {
+        (Address::Tcp { host, port }, Address::Tcp { host: other_host, port: other_port }) => {
+            let others = ips(other_host, other);
+            let meets = |ip: &IpAddr, other: &IpAddr| {
+                ip == other || (ip.is_ipv4() == other.is_ipv4() && (ip.is_unspecified() || other.is_unspecified()))
+            };
+            port == other_port && ips(host, one).iter().any(|ip| others.iter().any(|other| meets(ip, other)))
+        }
+        (one, other) => one == other,
+    }
 }
 
 type Sockets = Vec<(usize, Listener)>;
@@ -122,7 +160,7 @@ fn bind_tcp(host: &str, port: u16, threads: usize) -> Result<(Address, Sockets),
         let first = match listen_on(SocketAddr::new(ip, *port), Sharing::Refused) {
             Ok(socket) => socket,
             // The second address of `localhost` where the machine has no IPv6.
-            Err(error) if 0 < nth && error.kind() == io::ErrorKind::AddrNotAvailable => continue,
+            Err(error) if 0 < nth && is_absent(&error) => continue,
             Err(error) => return Err(explain(address, error)),
         };
         *port = first.local_addr().map_or(*port, |local| local.port());
@@ -134,6 +172,12 @@ fn bind_tcp(host: &str, port: u16, threads: usize) -> Result<(Address, Sockets),
         }
     }
     Ok((address, sockets))
+}
+
+/// Whether this machine has no such address, or none of its kind: IPv6 may be switched off, or not be in the kernel.
+fn is_absent(error: &io::Error) -> bool {
+    let of_its_kind = error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    of_its_kind || error.kind() == io::ErrorKind::AddrNotAvailable
 }
 
 /// `localhost` is both loopback addresses, whatever the resolver says (RFC 6761 §6.3).
@@ -175,13 +219,14 @@ fn listen_on(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpL
     Ok(socket.into())
 }
 
-fn bind_unix(path: &PathBuf, threads: usize) -> Result<(Address, Sockets), BindError> {
-    let address = Address::Unix(path.clone());
+fn bind_unix(path: &Path, threads: usize) -> Result<(Address, Sockets), BindError> {
+    let address = Address::Unix(path.to_owned());
     let bound = match UnixListener::bind(path) {
-        // A socket that nobody answers was left behind by a process that was killed.
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() => {
-            std::fs::remove_file(path).and_then(|()| UnixListener::bind(path))
-        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match occupant(path) {
+            Occupant::Listener => Err(error),
+            Occupant::Other => return Err(BindError::Occupied { path: path.to_owned() }),
+            Occupant::DeadSocket => std::fs::remove_file(path).and_then(|()| UnixListener::bind(path)),
+        },
         other => other,
     };
     let share = |listener: UnixListener| {
@@ -194,6 +239,38 @@ fn bind_unix(path: &PathBuf, threads: usize) -> Result<(Address, Sockets), BindE
     match bound.and_then(share) {
         Ok(sockets) => Ok((address, sockets)),
         Err(error) => Err(explain(address, error)),
+    }
+}
+
+/// What is where a socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Occupant {
+    /// Somebody listens there.
+    Listener,
+    /// It was left behind by a process that was killed.
+    DeadSocket,
+    /// Whatever it is, it is not for us to remove.
+    Other,
+}
+
+fn occupant(path: &Path) -> Occupant {
+    if !path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket()) {
+        return Occupant::Other;
+    }
+    let attempt = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // One whose backlog is full lets nobody wait here.
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match attempt() {
+        Ok(()) => Occupant::Listener,
+        Err(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Occupant::DeadSocket,
+            io::ErrorKind::WouldBlock => Occupant::Listener,
+            // Another user's, for example.
+            _ => Occupant::Other,
+        },
     }
 }
 
@@ -217,38 +294,4 @@ impl Drop for Bound {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tcp(host: &str, port: u16) -> Vec<Listen> {
-        vec![Listen::Tcp { host: host.to_owned(), port }]
-    }
-
-    #[test]
-    fn each_thread_has_its_socket_and_nobody_else_may_join() {
-        let bound = bind(&tcp("127.0.0.1", 0), 3).unwrap();
-        assert_eq!(bound.by_thread.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
-        let [Address::Tcp { port, .. }] = bound.addresses() else { panic!("one address") };
-        assert_ne!(*port, 0);
-        let again = bind(&tcp("127.0.0.1", *port), 1).unwrap_err();
-        assert!(matches!(again, BindError::InUse { .. }), "{again}");
-    }
-
-    #[test]
-    fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.sock");
-        drop(UnixListener::bind(&path).unwrap());
-        let listen = vec![Listen::Unix { path: path.clone() }];
-        let bound = bind(&listen, 2).unwrap();
-        assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
-        drop(bound);
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn an_unknown_host_is_named() {
-        let error = bind(&tcp("no-such-host.invalid", 80), 1).unwrap_err();
-        assert!(error.to_string().contains("http://no-such-host.invalid:80"), "{error}");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::{
 
 use link::Abort;
 use policy::Lease;
+use units::Cause;
 
 use crate::file::FileBody;
 
@@ -30,8 +31,8 @@ pub(crate) enum Turned {
     Rebound(Lease),
     /// It had not started, and its worker takes nothing more.
     Returned,
-    /// It had started, and its worker is no more.
-    Crashed,
+    /// It had started, and its worker is no more, for this reason.
+    Lost(Cause),
     /// The application raised an exception or broke off.
     Aborted(Abort),
 }

@@ -151,6 +151,7 @@ impl Download {
                 }
                 _ if self.complete => return Poll::Ready(Ok(())),
                 Some(Turned::Aborted(abort)) => return Poll::Ready(Err(cause_of(*abort))),
+                Some(Turned::Lost(cause)) => return Poll::Ready(Err(*cause)),
                 Some(_) => return Poll::Ready(Err(Cause::WorkerCrashed)),
                 None => {}
             }
@@ -399,7 +400,7 @@ fn explain(cause: Cause) -> &'static str {
         Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
         Cause::ClientClosed => "the client has closed the connection.",
         Cause::ClientTimedOut => "the request did not arrive in time.",
-        Cause::Draining => "the server is stopping.",
+        Cause::Draining => "what ran this request had to stop, and did not wait for it any longer.",
         Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
         Cause::HttpResponseTimeout => "the application did not answer in time.",
         Cause::HttpResponseIncomplete => "the application did not send the response that it had announced.",

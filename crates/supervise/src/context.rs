@@ -10,7 +10,7 @@ use sys::{OwnHostName, User};
 use telemetry::LogSink;
 use tokio::sync::watch;
 
-use crate::{ended::OomKills, extension::Extension, interpreter::Interpreter, table::Table};
+use crate::{ended::OomKills, extension::Extension, interpreter::Interpreter, start_error::StartError, table::Table};
 
 /// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -100,12 +100,13 @@ impl Context {
     }
 }
 
-/// The user that the application is to run as, if it is another one.
-pub(crate) fn user(config: &Config) -> io::Result<Option<User>> {
+/// The user that the application is to run as, by name, if it is another one.
+pub(crate) fn user<'a>(config: &'a Config, node: &str) -> Result<Option<(&'a str, User)>, StartError> {
     let Some(name) = &config.user else { return Ok(None) };
-    match sys::find_user(name)? {
+    let found = sys::find_user(name).map_err(|error| StartError::machine("cannot read /etc/passwd", node, &error))?;
+    match found {
         Some(user) if user.uid == rustix::process::geteuid().as_raw() => Ok(None),
-        Some(user) => Ok(Some(user)),
-        None => Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name:?}"))),
+        Some(user) => Ok(Some((name, user))),
+        None => Err(StartError::no_such_user(name, node)),
     }
 }

@@ -19,6 +19,9 @@ pub(crate) struct View {
     pub(crate) workers: Vec<WorkerView>,
     pub(crate) pid: u32,
     pub(crate) born: Instant,
+    /// Workers that have gone and whose last requests are being settled.
+    pub(crate) settling: Vec<WorkerId>,
+    /// Requests of those before them.
     pub(crate) past_requests: u64,
 }
 
@@ -80,6 +83,7 @@ impl NodeHandle {
             }
         };
         let workers: Vec<_> = view.workers.iter().map(worker).collect();
+        let settling: u64 = view.settling.iter().map(|id| self.context.shared.load(*id).requests).sum();
         let uts = self.context.isolation == Isolation::Uts;
         NodeStatus {
             state: view.state.into(),
@@ -91,7 +95,7 @@ impl NodeHandle {
             isolation: if uts { "uts" } else { "env" }.to_owned(),
             generation: self.label.generation,
             pid: view.pid,
-            requests: view.past_requests + workers.iter().map(|worker| worker.requests).sum::<u64>(),
+            requests: view.past_requests + settling + workers.iter().map(|worker| worker.requests).sum::<u64>(),
             in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
             slots: workers.iter().map(|worker| worker.slots).sum(),
             rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,

@@ -20,6 +20,7 @@ use crate::{
     explanation::Explanation,
     probe::{probe, probe_for},
     requirements::Requirements,
+    start_error::Blame,
     venv,
 };
 
@@ -111,11 +112,11 @@ pub type Report<'a> = &'a mut dyn FnMut(Step);
 /// No interpreter, or none with what the application needs.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct PrepareError(pub Box<Explanation>);
+pub struct PrepareError(pub Box<Explanation>, pub Blame);
 
 impl From<Explanation> for PrepareError {
     fn from(explanation: Explanation) -> Self {
-        Self(Box::new(explanation))
+        Self(Box::new(explanation), Blame::Application)
     }
 }
 
@@ -125,6 +126,14 @@ pub fn find_or_make(
     environment: &Environment,
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
+    let found = find(config, environment, report)?;
+    if found.origin == Origin::TierceVenv && config.user.is_some() {
+        venv::let_others_through(&config.project);
+    }
+    Ok(found)
+}
+
+fn find(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
     let project = &config.project;
     if let Some(path) = &config.python {
         let version = probe(path, project).map_err(|cause| {
@@ -161,12 +170,15 @@ pub fn find_or_make(
     system(project, environment)
 }
 
-/// Makes `.tierce/venv` anew (`tierce build`).
-pub fn build(config: &Config, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
-    if let Some(requirements) = Requirements::of(&config.project)? {
-        return venv::provide(&config.project, environment, &requirements, venv::When::Always, report);
+/// Makes `.tierce/venv` anew (`tierce build`), in a project that need not have anything but requirements yet.
+pub fn build(project: &Path, environment: &Environment, report: Report<'_>) -> Result<Interpreter, PrepareError> {
+    if let Some(requirements) = Requirements::of(project)? {
+        let made = venv::provide(project, environment, &requirements, venv::When::Always, report)?;
+        // Who builds need not be who runs it.
+        venv::let_others_through(project);
+        return Ok(made);
     }
-    let python = system(&config.project, environment)?;
+    let python = system(project, environment)?;
     let what = "nothing to build: there is no requirements.txt, and no dependencies in a pyproject.toml";
     report(Step::Note { what: what.to_owned() });
     Ok(python)

@@ -19,7 +19,8 @@ mod replace; // workers that are replaced while they live
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
+    process::ExitStatus,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -41,7 +42,7 @@ use crate::{
     handle::{NodeHandle, View, WorkerView},
     interpreter::Interpreter,
     output,
-    start_error::StartError,
+    start_error::{Blame, StartError},
     status::State,
     table::Newcomer,
     worker::{Endowment, Occupant, Place, Stay, endow},
@@ -65,8 +66,8 @@ pub(crate) enum Command {
 #[derive(Debug)]
 enum Event {
     Said(Serial, Said),
-    /// The process has ended.
-    Ended(Serial),
+    /// The process has ended, in this way if it is known.
+    Ended(Serial, Option<ExitStatus>),
     /// It is time to fill this place again.
     Refill(u32),
     /// It is time to start the zygote again.
@@ -139,7 +140,8 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
                 .during("importing the application and starting its workers")
                 .place(node.plan.config.app.to_string())
                 .hint("if it needs that long, raise limits.start");
-            return Err(StartError::application(explanation));
+            // Another time it may be quicker: what it waits for may be there, and the machine less busy.
+            return Err(StartError(Box::new(explanation), Blame::Machine));
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
@@ -159,7 +161,8 @@ impl Node {
         let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
         let born = Instant::now();
-        let view = View { state: State::Starting, workers: Vec::new(), pid: 0, born, past_requests: 0 };
+        let view =
+            View { state: State::Starting, workers: Vec::new(), pid: 0, born, settling: Vec::new(), past_requests: 0 };
         Self {
             label: Arc::new(NodeLabel { name, generation: plan.generation }),
             id: plan.context.shared.add_node(),
@@ -188,6 +191,7 @@ impl Node {
                     Explanation::new(format!("the workers of {} keep ending before they are ready", self.label.name))
                         .during("starting its workers")
                         .place(format!("worker {}", place.number))
+                        .cause(place.last_end.clone())
                         .hint("the log has what they have printed: tierce logs");
                 return Err(StartError::application(explanation));
             }
@@ -236,7 +240,7 @@ impl Node {
     async fn handle(&mut self, event: Event) -> Result<(), StartError> {
         match event {
             Event::Said(serial, said) => self.heard(serial, said).await,
-            Event::Ended(serial) => self.process_ended(serial),
+            Event::Ended(serial, how) => self.process_ended(serial, how),
             Event::Refill(number) => {
                 self.refill(number).await;
                 Ok(())
@@ -310,10 +314,7 @@ impl Node {
     /// Starts a process for a place, or with 0 the one that forks.
     fn start_process(&mut self, place: u32) -> Result<(), StartError> {
         let Plan { context, config, interpreter, .. } = &self.plan;
-        let python = &interpreter.path;
-        let started = Zygote::start(context, config, python, &self.label.name).map_err(|error| {
-            StartError::machine(&format!("cannot start {}", python.display()), &self.label.name, &error)
-        })?;
+        let started = Zygote::start(context, config, &interpreter.path, &self.label.name)?;
         self.serials += 1;
         let serial = self.serials;
         if place == 0 {
@@ -330,8 +331,8 @@ impl Node {
             }
         });
         spawn_local(async move {
-            started.end.wait().await;
-            let _ = ended.send(Event::Ended(serial));
+            let how = started.end.wait().await;
+            let _ = ended.send(Event::Ended(serial, how));
         });
         self.processes.insert(serial, Process { zygote: started.zygote, place });
         Ok(())
@@ -359,6 +360,7 @@ impl Node {
         let now = Instant::now();
         let Some(place) = self.place(number) else { return };
         let delay = place.backoff.died(now, now, Reached::Starting);
+        place.last_end = error.0.what.clone();
         self.say(&error.to_string());
         self.later(delay, Event::Refill(number));
     }
@@ -415,6 +417,9 @@ impl Node {
         let Some(place) = self.place(number) else { return };
         let occupant = std::mem::replace(&mut place.occupant, Occupant::Nobody);
         let (pid, id) = (occupant.pid(), occupant.id());
+        // One that could not even be forked has no number.
+        let which = if pid == 0 { "a worker".to_owned() } else { format!("worker {pid}") };
+        place.last_end = format!("{which} {how}");
         let delay = match occupant {
             Occupant::Nobody => return,
             Occupant::Starting { born, .. } => place.backoff.died(born, Instant::now(), Reached::Starting),
@@ -443,23 +448,32 @@ impl Node {
     /// Takes a worker that has gone out of table and dispatch.
     fn dismiss(&self, id: WorkerId) {
         let context = Rc::clone(&self.plan.context);
+        let view = Rc::clone(&self.view);
         context.table.remove(&[id]);
-        self.view.borrow_mut().past_requests += context.shared.load(id).requests;
+        view.borrow_mut().settling.push(id);
         spawn_local(async move {
             // Its leases are given back as the edge settles its requests; without the edge nobody is left to do so.
             let _ = timeout(SETTLE_GRACE, context.shared.drained(&[id])).await;
+            let mut view = view.borrow_mut();
+            view.settling.retain(|settling| *settling != id);
+            view.past_requests += context.shared.load(id).requests;
             context.table.forget(&[id]);
         });
     }
 
-    fn process_ended(&mut self, serial: Serial) -> Result<(), StartError> {
+    fn process_ended(&mut self, serial: Serial, how: Option<ExitStatus>) -> Result<(), StartError> {
         let Some(process) = self.processes.remove(&serial) else { return Ok(()) };
+        let how = ended::in_words(
+            how.and_then(|how| how.code()),
+            how.and_then(|how| how.signal()),
+            &self.plan.context.oom_kills,
+        );
         if 0 < process.place {
-            self.worker_ended(process.place, "ended");
+            self.worker_ended(process.place, &how);
             return Ok(());
         }
         if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) && !self.active {
-            let explanation = Explanation::new(format!("{} ended while it was being started", self.label.name))
+            let explanation = Explanation::new(format!("{} {how} while it was being started", self.label.name))
                 .during("importing the application and starting its workers")
                 .place(self.plan.config.app.to_string())
                 .hint("the log has what it has printed: tierce logs");
@@ -469,7 +483,7 @@ impl Node {
         self.view.borrow_mut().state = State::Starting;
         let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Ready);
         self.say(&format!(
-            "{}: its first process has ended, and its workers with it; it is started again",
+            "{}: its first process {how}, and its workers are ended with it; it is started again",
             self.label.name
         ));
         self.later(delay, Event::Restart);

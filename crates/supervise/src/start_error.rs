@@ -1,6 +1,10 @@
 //! Why a node could not be started, and whose mistake it was.
 
-use std::path::Path;
+use std::{fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use config::AppRef;
+use rustix::io::Errno;
+use sys::User;
 
 use crate::{
     explanation::Explanation,
@@ -12,31 +16,67 @@ use crate::{
 /// A node could not be started; everything it had is gone again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct StartError(pub Box<Explanation>, pub(crate) Class);
+pub struct StartError(pub Box<Explanation>, pub Blame);
 
-/// What kind of mistake it was.
+/// Whose mistake it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// The application's or the configuration's.
+pub enum Blame {
+    /// The application's or the configuration's: trying again helps nobody.
     Application,
+    /// What was wanted is not allowed.
+    Permission,
     /// The machine's.
     Machine,
+}
+
+impl Blame {
+    /// Whether the system did not allow it or could not do it.
+    pub fn of(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Permission,
+            _ => Self::Machine,
+        }
+    }
 }
 
 impl StartError {
     pub(crate) fn machine(what: &str, node: &str, cause: &dyn std::fmt::Display) -> Self {
         let explanation = Explanation::new(what).during(format!("starting {node}")).cause(cause.to_string());
-        Self(Box::new(explanation), Class::Machine)
+        Self(Box::new(explanation), Blame::Machine)
     }
 
-    /// Whether the application or its configuration is at fault, and not the machine.
-    pub fn is_the_applications(&self) -> bool {
-        self.1 == Class::Application
+    /// A process of the application could not be started, perhaps as another user.
+    pub(crate) fn cannot_execute(python: &Path, node: &str, user: Option<(&str, &User)>, error: &io::Error) -> Self {
+        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        let explanation = match user {
+            Some((name, _)) if is(Errno::PERM) => Explanation::new(format!("the application cannot run as {name}"))
+                .hint("only root may run it as another user: start Tierce as root, or leave `user` out"),
+            Some((name, user)) if is(Errno::ACCESS) => {
+                let explanation = Explanation::new(format!("{name} cannot run {}", python.display()));
+                match barrier(python, user) {
+                    Some(directory) => explanation.place(directory.display().to_string()).hint(format!(
+                        "let {name} through: chmod o+x {}; or name another interpreter with `python`",
+                        directory.display()
+                    )),
+                    None => explanation.hint(format!("name an interpreter that {name} may run with `python`")),
+                }
+            }
+            _ => Explanation::new(format!("cannot start {}", python.display())),
+        };
+        Self(Box::new(explanation.during(format!("starting {node}")).cause(error.to_string())), Blame::of(error))
+    }
+
+    /// The user that is configured does not exist.
+    pub(crate) fn no_such_user(name: &str, node: &str) -> Self {
+        let explanation = Explanation::new(format!("there is no user {name:?}"))
+            .during(format!("starting {node}"))
+            .hint("`user` is a name or a number in /etc/passwd");
+        Self::application(explanation)
     }
 
     /// A mistake of the application or its configuration.
     pub(crate) fn application(explanation: Explanation) -> Self {
-        Self(Box::new(explanation), Class::Application)
+        Self(Box::new(explanation), Blame::Application)
     }
 
     /// An application of an interface that cannot be run.
@@ -58,13 +98,18 @@ impl StartError {
         found: &[String],
     ) -> Self {
         let app = &plan.config.app;
+        // What was wanted is there, and helps no further.
+        let others: Vec<_> = found.iter().filter(|name| **name != app.callable).map(String::as_str).collect();
         let hint = match missing {
             Some(missing) if *missing == app.module || app.module.starts_with(&format!("{missing}.")) => {
                 format!("there is no module {missing} in {} or on its path", plan.config.project.display())
             }
             Some(missing) => how_to_install(missing, &plan.interpreter, &plan.config.project),
-            None if !found.is_empty() => {
-                format!("the module has {}: write {}:{}", found.join(", "), app.module, found[0])
+            None if is_called_without_arguments(app, cause) => {
+                "a factory is called without arguments: write a function that calls it with those it needs".to_owned()
+            }
+            None if !others.is_empty() => {
+                format!("the module has {}: write {}:{}", others.join(", "), app.module, others[0])
             }
             None => "the traceback shows where; tierce check tries again without serving".to_owned(),
         };
@@ -75,12 +120,35 @@ impl StartError {
         };
         let explanation = Explanation::new(format!("cannot import {app}"))
             .during(format!("starting {}", plan.name()))
-            .place(plan.config.project.display().to_string())
+            .place(app.place.clone())
             .cause(cause)
             .detail(traceback)
             .hint(hint);
         Self::application(explanation)
     }
+}
+
+/// Whether the factory that was named wants more than it gets.
+fn is_called_without_arguments(app: &AppRef, cause: &str) -> bool {
+    app.callable.strip_suffix("()").is_some_and(|name| cause.starts_with(&format!("TypeError: {name}() missing ")))
+}
+
+/// The first directory on the way to a file, links followed, that does not let a user through.
+fn barrier(file: &Path, user: &User) -> Option<std::path::PathBuf> {
+    let real = fs::canonicalize(file).ok();
+    let ways = [Some(file), real.as_deref()];
+    let outermost_first =
+        |way: &Path| way.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>().into_iter().rev();
+    ways.into_iter().flatten().flat_map(outermost_first).find(|directory| {
+        fs::metadata(directory).is_ok_and(|directory| {
+            let allowed = match () {
+                () if directory.uid() == user.uid => 0o100,
+                () if user.groups.contains(&directory.gid()) => 0o010,
+                () => 0o001,
+            };
+            directory.mode() & allowed == 0
+        })
+    })
 }
 
 /// How a module that is missing gets into the interpreter.
@@ -107,9 +175,35 @@ fn how_to_install(missing: &str, interpreter: &Interpreter, project: &Path) -> S
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn who_may_not_start_it_is_told_what_is_in_the_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let closed = directory.path().join("closed");
+        fs::create_dir(&closed).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(closed.join("python"), "").unwrap();
+        let link = directory.path().join("python");
+        std::os::unix::fs::symlink(closed.join("python"), &link).unwrap();
+        let stranger = User { uid: 4_000_000, gid: 4_000_000, groups: vec![4_000_000] };
+        assert_eq!(barrier(&link, &stranger), Some(fs::canonicalize(&closed).unwrap()));
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o711)).unwrap();
+        assert_eq!(barrier(&link, &stranger), None);
+
+        let error = |errno: Errno, user| {
+            let error = StartError::cannot_execute(&link, "web.1", user, &errno.into());
+            (error.1, error.to_string())
+        };
+        let (blame, text) = error(Errno::PERM, Some(("shop", &stranger)));
+        assert!(blame == Blame::Permission && text.contains("cannot run as shop") && text.contains("hint: "), "{text}");
+        let (blame, text) = error(Errno::ACCESS, Some(("shop", &stranger)));
+        assert!(blame == Blame::Permission && text.contains("shop cannot run ") && text.contains("hint: "), "{text}");
+        assert_eq!(error(Errno::NOENT, None).0, Blame::Machine);
+    }
 
     #[test]
     fn what_to_do_about_a_missing_module_depends_on_the_interpreter() {

@@ -1,7 +1,7 @@
 //! All nodes: start, scale, reload, restart, down.
 //!
-//! Invariants: one change at a time; a change that fails has changed nothing; nodes that take over are ready before those
-//! that leave are drained.
+//! Invariants: one change at a time; a change that fails has changed nothing, but for a restart, which ends at the node
+//! that fails and says so; nodes that take over are ready before those that leave are drained.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,7 +24,7 @@ use crate::{
     interpreter::Interpreter,
     node::{self, Command, Plan},
     regulate,
-    start_error::StartError,
+    start_error::{Blame, StartError},
     status::NodeStatus,
 };
 
@@ -66,6 +66,14 @@ pub enum ChangeError {
     /// A node could not be started; everything is as it was.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A node could not be started anew, after others had been.
+    #[error("{error}")]
+    Halfway {
+        /// Why.
+        error: StartError,
+        /// The nodes that were replaced.
+        replaced: Vec<String>,
+    },
 }
 
 impl ChangeError {
@@ -75,13 +83,26 @@ impl ChangeError {
             Self::Busy { with } => Explanation::new("another change is under way")
                 .cause(with.clone())
                 .hint("wait until it is done; ps shows how far it is"),
-            Self::Start(error) => (*error.0).clone(),
+            Self::Start(error) | Self::Halfway { error, .. } => (*error.0).clone(),
         }
     }
 
-    /// Whether the application or its configuration is at fault.
-    pub fn is_the_applications(&self) -> bool {
-        matches!(self, Self::Start(error) if error.is_the_applications())
+    /// What is different now.
+    pub fn aftermath(&self) -> String {
+        match self {
+            Self::Busy { .. } | Self::Start(_) => "nothing was changed".to_owned(),
+            Self::Halfway { replaced, .. } => {
+                format!("{} had been restarted before; the others are as they were", replaced.join(", "))
+            }
+        }
+    }
+
+    /// Whose mistake it was.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Busy { .. } => Blame::Machine,
+            Self::Start(error) | Self::Halfway { error, .. } => error.1,
+        }
     }
 }
 
@@ -90,6 +111,15 @@ impl ChangeError {
 pub struct Down {
     /// Requests that were cut off by the deadline.
     pub cut: u64,
+}
+
+/// What a change that was made has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Requests that were cut off in nodes that had to go.
+    pub cut: u64,
+    /// How long they were waited for.
+    pub limit: Duration,
 }
 
 /// A change is under way as long as this lives.
@@ -113,24 +143,28 @@ pub struct Replaced {
 
 impl Replaced {
     /// Drains the old nodes; what is in flight there after `limit` is cut off.
-    pub async fn retire(self, limit: Duration) {
-        drain_all(self.old, limit).await;
+    pub async fn retire(self, limit: Duration) -> Changed {
+        Changed { cut: drain_all(self.old, limit).await, limit }
     }
 }
 
 /// Imports the application as a node would, and ends it again.
-pub async fn check_import(mut parts: Parts) -> Result<(), StartError> {
-    let mut config = Config::clone(&parts.config);
-    config.workers = 0;
-    parts.config = Arc::new(config);
-    let supervisor = Supervisor::start(parts, 1).await?;
-    supervisor.down(Duration::ZERO).await;
-    Ok(())
+pub async fn check_import(parts: Parts) -> Result<(), StartError> {
+    Supervisor::start(parts, 0).await.map(drop)
 }
 
 impl Supervisor {
-    /// Starts so many nodes and returns when all are ready. On failure everything that was started is gone again.
+    /// Starts so many nodes and returns when all are ready; with none the application is only imported, and let go. On
+    /// failure everything that was started is gone again.
     pub async fn start(parts: Parts, nodes: u32) -> Result<Self, StartError> {
+        let supervisor = Self::without_nodes(parts);
+        let started = supervisor.start_generation(nodes, 1).await?;
+        supervisor.enlist(started);
+        Ok(supervisor)
+    }
+
+    /// One whose nodes are started later, whatever becomes of the application until then.
+    pub fn without_nodes(parts: Parts) -> Self {
         let (context, config, interpreter) = Context::new(parts);
         let inner = Inner {
             context,
@@ -143,15 +177,13 @@ impl Supervisor {
             regulator: RefCell::default(),
         };
         let supervisor = Self { inner: Rc::new(inner) };
-        let started = supervisor.start_nodes(1..=nodes, 1).await?;
-        supervisor.enlist(started);
         let task = spawn_local(regulate::run(Rc::clone(&supervisor.inner.context)));
         *supervisor.inner.regulator.borrow_mut() = Some(task);
-        Ok(supervisor)
+        supervisor
     }
 
     /// More or fewer nodes; returns when those that came are ready and those that went are gone.
-    pub async fn scale(&self, nodes: u32) -> Result<(), ChangeError> {
+    pub async fn scale(&self, nodes: u32) -> Result<Changed, ChangeError> {
         let name = self.inner.config.borrow().name.clone();
         let _busy = self.begin(format!("scaling {name} to {nodes}"))?;
         let present = u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX);
@@ -162,11 +194,11 @@ impl Supervisor {
                 (1..).filter(|index| !indices.contains(index)).take((nodes - present) as usize).collect();
             let started = self.start_nodes(missing, generation).await?;
             self.enlist(started);
+            Ok(self.retire([]).await)
         } else {
             let leaving = self.inner.nodes.borrow_mut().split_off(nodes as usize);
-            self.retire(leaving).await;
+            Ok(self.retire(leaving).await)
         }
-        Ok(())
     }
 
     /// New code and configuration: a whole new generation beside the old, which is to be retired when this returns.
@@ -179,7 +211,7 @@ impl Supervisor {
         let busy = self.begin(format!("reloading {}", config.name))?;
         let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
         let generation = self.inner.generation.get() + 1;
-        let started = match self.start_nodes(1..=nodes, generation).await {
+        let started = match self.start_generation(nodes, generation).await {
             Ok(started) => started,
             Err(error) => {
                 *self.inner.config.borrow_mut() = before.0;
@@ -197,13 +229,20 @@ impl Supervisor {
     }
 
     /// Replaces the nodes one at a time, the new one ready first.
-    pub async fn restart(&self) -> Result<(), ChangeError> {
+    pub async fn restart(&self) -> Result<Changed, ChangeError> {
         let name = self.inner.config.borrow().name.clone();
         let _busy = self.begin(format!("restarting {name}"))?;
         let generation = self.inner.generation.get() + 1;
         let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
+        let mut changed = self.retire([]).await;
+        let mut replaced = Vec::new();
         for index in indices {
-            let started = self.start_nodes([index], generation).await?;
+            let started = match self.start_nodes([index], generation).await {
+                Ok(started) => started,
+                Err(error) if replaced.is_empty() => return Err(error.into()),
+                Err(error) => return Err(ChangeError::Halfway { error, replaced }),
+            };
+            replaced.extend(started.iter().map(|node| node.label.name.clone()));
             self.inner.generation.set(generation);
             let old = {
                 let mut nodes = self.inner.nodes.borrow_mut();
@@ -211,9 +250,9 @@ impl Supervisor {
                 at.map(|at| nodes.remove(at))
             };
             self.enlist(started);
-            self.retire(old).await;
+            changed.cut += self.retire(old).await.cut;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// Finishes what is in flight, at most so long, and ends all nodes.
@@ -269,19 +308,40 @@ impl Supervisor {
         Ok(Busy(Rc::clone(&self.inner)))
     }
 
-    /// Starts nodes side by side, a few at a time; all or none.
+    /// All nodes of a generation. Without any, nobody would notice that its application cannot be imported: then one
+    /// without workers does, and is gone again.
+    async fn start_generation(&self, nodes: u32, generation: u32) -> Result<Vec<NodeHandle>, StartError> {
+        let mut config = self.config();
+        if 0 < nodes {
+            return self.start_with(&config, 1..=nodes, generation).await;
+        }
+        Arc::make_mut(&mut config).workers = 0;
+        let rehearsed = self.start_with(&config, [1], generation).await?;
+        drain_all(rehearsed, Duration::ZERO).await;
+        Ok(Vec::new())
+    }
+
     async fn start_nodes(
         &self,
         indices: impl IntoIterator<Item = u32>,
         generation: u32,
     ) -> Result<Vec<NodeHandle>, StartError> {
-        let config = self.config();
+        self.start_with(&self.config(), indices, generation).await
+    }
+
+    /// Starts nodes side by side, a few at a time; all or none.
+    async fn start_with(
+        &self,
+        config: &Arc<Config>,
+        indices: impl IntoIterator<Item = u32>,
+        generation: u32,
+    ) -> Result<Vec<NodeHandle>, StartError> {
         let turns = Rc::new(Semaphore::new(2 * config.cores.max(1) as usize));
         let mut starting = JoinSet::new();
         for index in indices {
             let plan = Plan {
                 context: Rc::clone(&self.inner.context),
-                config: Arc::clone(&config),
+                config: Arc::clone(config),
                 interpreter: self.inner.interpreter.borrow().clone(),
                 index,
                 generation,
@@ -321,9 +381,9 @@ impl Supervisor {
         nodes.sort_by_key(|node| node.index);
     }
 
-    async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) {
+    async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) -> Changed {
         let limit = self.inner.config.borrow().limits.drain;
-        drain_all(nodes, limit).await;
+        Changed { cut: drain_all(nodes, limit).await, limit }
     }
 }
 

@@ -59,6 +59,13 @@ impl Table {
         });
     }
 
+    /// What is in flight there is cut off on purpose when they are removed or ended.
+    pub(crate) fn cut_off(&self, ids: &[WorkerId]) {
+        let workers = self.workers.borrow();
+        let links = workers.iter().filter(|worker| ids.contains(&worker.id)).flat_map(|worker| &worker.links);
+        links.for_each(|link| link.cut_off());
+    }
+
     /// The edge lets go of them; what is in flight there is cut off.
     pub(crate) fn remove(&self, ids: &[WorkerId]) {
         self.shared.change(Instant::now(), |dispatch| {

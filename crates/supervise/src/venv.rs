@@ -10,7 +10,7 @@ use std::{
     collections::VecDeque,
     fs::{self, DirBuilder, File},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -29,6 +29,7 @@ use crate::{
     interpreter::{Interpreter, Origin, PrepareError, Report, Step, base, on_path, timed},
     probe::probe,
     requirements::Requirements,
+    start_error::Blame,
 };
 
 /// Output of a tool that is kept for the message when it fails: the last of it, as that is where the error stands.
@@ -53,8 +54,14 @@ pub(crate) fn provide(
     report: Report<'_>,
 ) -> Result<Interpreter, PrepareError> {
     let (python, base_version) = base(project, environment)?;
-    let lock = lock(&project.join(".tierce"), report)?;
     let stamp = requirements.stamp(&base_version);
+    // For one that is there nothing has to be written, perhaps in a project that cannot be.
+    if when == When::Outdated
+        && let Some(found) = matching(project, &stamp, &mut |_| ())
+    {
+        return Ok(found);
+    }
+    let lock = lock(&project.join(".tierce"), report)?;
     if when == When::Outdated {
         if let Some(found) = matching(project, &stamp, report) {
             return Ok(found);
@@ -96,6 +103,16 @@ fn found(venv: &Path, version: String, hold: Hold) -> Interpreter {
 /// The environment that was finished last, from whatever requirements.
 pub(crate) fn newest(project: &Path) -> Option<(PathBuf, Hold)> {
     finished(project).into_iter().find_map(|venv| hold(&venv).map(|(hold, _)| (venv, hold)))
+}
+
+/// Lets other users through to the environment, and to nothing else. Where the directory belongs to somebody else it
+/// stays as it is; then the start says what is in the way.
+pub(crate) fn let_others_through(project: &Path) {
+    let directory = project.join(".tierce");
+    let open = |found: fs::Metadata| {
+        fs::set_permissions(&directory, fs::Permissions::from_mode(found.permissions().mode() | 0o011))
+    };
+    let _ = fs::metadata(&directory).and_then(open);
 }
 
 fn again(why: &str, report: Report<'_>) {
@@ -187,12 +204,13 @@ impl Tools<'_> {
         let (reader, writer) = io::pipe().map_err(failure)?;
         command
             .current_dir(self.project)
-            // An empty file to read from; and should we be killed, the lock is held until the tool has ended too.
+            // An empty file to read from; and should we be killed, the lock is held until the tool has been too.
             .stdin(self.lock.try_clone().map_err(failure)?)
             .stdout(writer.try_clone().map_err(failure)?)
             .stderr(writer)
             .env_remove("PYTHONPATH")
             .env_remove("PYTHONHOME");
+        let _leash = sys::prepare_leashed(command).map_err(failure)?;
         let mut child = command.spawn().map_err(failure)?;
         // Our copies of the pipe's end would keep it open for ever, and that of the lock would keep it held.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -249,11 +267,11 @@ fn all_in_use() -> PrepareError {
 }
 
 fn cannot_write(path: &Path, error: &io::Error) -> PrepareError {
-    Explanation::new(format!("cannot write {}", path.display()))
+    let explanation = Explanation::new(format!("cannot write {}", path.display()))
         .during("preparing the interpreter")
         .cause(error.to_string())
-        .hint("make the project's directory writable, or prepare an environment yourself and name it with --python")
-        .into()
+        .hint("make the project's directory writable, or prepare an environment yourself and name it with --python");
+    PrepareError(Box::new(explanation), Blame::of(error))
 }
 
 #[cfg(test)]

@@ -17,12 +17,20 @@ pub(crate) struct Place {
     pub(crate) occupant: Occupant,
     pub(crate) stay: Stay,
     pub(crate) backoff: Backoff,
+    /// How the one before has ended, in words.
+    pub(crate) last_end: String,
 }
 
 impl Place {
     /// An empty place.
     pub(crate) fn new(number: u32) -> Self {
-        Self { number, occupant: Occupant::Nobody, stay: Stay::Unbounded, backoff: Backoff::default() }
+        Self {
+            number,
+            occupant: Occupant::Nobody,
+            stay: Stay::Unbounded,
+            backoff: Backoff::default(),
+            last_end: String::new(),
+        }
     }
 }
 

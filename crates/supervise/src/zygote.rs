@@ -8,7 +8,8 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
-    process::Stdio,
+    path::Path,
+    process::{ExitStatus, Stdio},
     rc::Rc,
 };
 
@@ -18,7 +19,7 @@ use rustix::net::{
     SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
-use sys::ChildSetup;
+use sys::{ChildSetup, User};
 use tokio::{
     io::Interest,
     net::UnixDatagram,
@@ -26,7 +27,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use crate::context::{Context, ListenerName};
+use crate::{
+    context::{Context, ListenerName},
+    start_error::StartError,
+};
 
 /// Loads the extension from the path that it is given, without anything being installed.
 const LOADER: &str = "import sys\n\
@@ -40,6 +44,9 @@ const LOADER: &str = "import sys\n\
 
 /// The longest packet on the control socket.
 const PACKET_MAX: usize = 64 * 1024;
+
+/// The kernel passes at most so many descriptors at a time (unix(7), `SCM_RIGHTS`).
+const DESCRIPTORS_MAX: usize = 253;
 
 /// What a zygote says.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -57,9 +64,23 @@ pub(crate) enum Said {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub(crate) enum Order {
-    Fork { worker: u32 },
-    Become { worker: u32 },
+    Fork {
+        worker: u32,
+    },
+    Become {
+        worker: u32,
+    },
     Exit,
+    /// Nothing but the next descriptors of the order before.
+    More,
+}
+
+#[derive(Serialize)]
+struct Packet {
+    #[serde(flatten)]
+    order: Order,
+    /// So many are to come, in this packet and those behind it.
+    descriptors: usize,
 }
 
 #[derive(Serialize)]
@@ -101,12 +122,15 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Waits until the process has ended, or ends it when its [`Zygote`] is dropped.
-    pub(crate) async fn wait(mut self) {
+    /// Waits until the process has ended, or ends it when its [`Zygote`] is dropped. Returns how it has ended by itself.
+    pub(crate) async fn wait(mut self) -> Option<ExitStatus> {
         tokio::select! {
             // Whatever is wrong with waiting, the process is none of ours any more.
-            _ = self.child.wait() => {}
-            _ = self.dropped => drop(self.child.kill().await),
+            ended = self.child.wait() => ended.ok(),
+            _ = self.dropped => {
+                drop(self.child.kill().await);
+                None
+            }
         }
     }
 }
@@ -116,8 +140,22 @@ impl Zygote {
     pub(crate) fn start(
         context: &Context,
         config: &Config,
-        interpreter: &std::path::Path,
+        interpreter: &Path,
         node: &str,
+    ) -> Result<Started, StartError> {
+        let user = crate::context::user(config, node)?;
+        Self::spawn(context, config, interpreter, node, user.as_ref().map(|(_, user)| user.clone())).map_err(|error| {
+            let user = user.as_ref().map(|(name, user)| (*name, user));
+            StartError::cannot_execute(interpreter, node, user, &error)
+        })
+    }
+
+    fn spawn(
+        context: &Context,
+        config: &Config,
+        interpreter: &Path,
+        node: &str,
+        user: Option<User>,
     ) -> io::Result<Started> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -147,7 +185,7 @@ impl Zygote {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let setup = ChildSetup { host_name: context.host_name(node)?, user: crate::context::user(config)? };
+        let setup = ChildSetup { host_name: context.host_name(node)?, user };
         sys::prepare_child(&mut command, setup, vec![theirs.as_raw_fd(), context.extension.number()]);
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         let control = Rc::new(UnixDatagram::from_std(ours.into())?);
@@ -167,7 +205,20 @@ impl Zygote {
 
     /// Sends an order with descriptors, whose copies here may then be closed.
     pub(crate) async fn order(&self, order: Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let text = serde_json::to_vec(&order)?;
+        let mut left = descriptors;
+        let mut order = order;
+        loop {
+            let (now, later) = left.split_at(left.len().min(DESCRIPTORS_MAX));
+            self.send(&Packet { order, descriptors: left.len() }, now).await?;
+            if later.is_empty() {
+                return Ok(());
+            }
+            (order, left) = (Order::More, later);
+        }
+    }
+
+    async fn send(&self, packet: &Packet, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let text = serde_json::to_vec(packet)?;
         self.control
             .async_io(Interest::WRITABLE, || {
                 let mut space = vec![MaybeUninit::uninit(); SendAncillaryMessage::ScmRights(descriptors).size()];
@@ -204,6 +255,6 @@ pub(crate) async fn hear(control: &UnixDatagram) -> Option<Said> {
     serde_json::from_slice(&packet[..received.bytes]).ok()
 }
 
-fn text(path: &std::path::Path) -> io::Result<&str> {
+fn text(path: &Path) -> io::Result<&str> {
     path.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not UTF-8", path.display())))
 }

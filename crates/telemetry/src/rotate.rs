@@ -1,8 +1,9 @@
 //! The log file: when it is full it becomes `.1`, `.1` becomes `.2`, and the oldest goes.
 
 use std::{
-    fs::{File, OpenOptions, rename},
+    fs::{DirBuilder, File, OpenOptions, rename},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,11 @@ pub(crate) fn path(directory: &Path, nth: u32) -> PathBuf {
         0 => directory.join(NAME),
         nth => directory.join(format!("{NAME}.{nth}")),
     }
+}
+
+/// Makes the directory: what applications print is for nobody else.
+pub(crate) fn make(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// All files that there are, oldest first.
@@ -63,7 +69,7 @@ impl RotatingFile {
     }
 
     fn open_file(&self) -> io::Result<(File, u64)> {
-        std::fs::create_dir_all(&self.directory)?;
+        make(&self.directory)?;
         let file = OpenOptions::new().create(true).append(true).open(path(&self.directory, 0))?;
         let size = file.metadata()?.len();
         Ok((file, size))
@@ -82,20 +88,24 @@ impl RotatingFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
     fn all_files_together_stay_bounded() {
         let directory = tempfile::tempdir().unwrap();
-        let mut file = RotatingFile::new(directory.path().to_owned(), 100);
+        let log = directory.path().join("log");
+        let mut file = RotatingFile::new(log.clone(), 100);
         for nth in 0..1000 {
             file.write(format!("line {nth:04}\n").as_bytes()).unwrap();
         }
-        let files = files(directory.path());
+        assert_eq!(log.metadata().unwrap().permissions().mode() & 0o777, 0o700, "it is for nobody else");
+        let files = files(&log);
         assert_eq!(files.len(), 4);
         let sizes: Vec<_> = files.iter().map(|path| path.metadata().unwrap().len()).collect();
         assert!(sizes.iter().all(|size| *size <= 100), "{sizes:?}");
-        let last = std::fs::read_to_string(path(directory.path(), 0)).unwrap();
+        let last = std::fs::read_to_string(path(&log, 0)).unwrap();
         assert!(last.ends_with("line 0999\n"));
     }
 }

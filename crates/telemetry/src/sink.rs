@@ -77,7 +77,7 @@ impl LogSink {
     /// Starts the writer. Its file is `directory/tierce.log`.
     pub fn start(directory: PathBuf, output: Output, format: LineFormat, messages: Messages) -> io::Result<Self> {
         // At once, so that whoever wants to follow the log finds its place.
-        std::fs::create_dir_all(&directory)?;
+        crate::rotate::make(&directory)?;
         let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format });
         let file = RotatingFile::new(directory, FILE_MAX);
         let mut writer = Writer { file, output, messages: messages.clone(), file_failed: false };

@@ -18,7 +18,7 @@ pub enum Cause {
     ClientClosed,
     /// The client sent or read nothing for too long.
     ClientTimedOut,
-    /// Tierce was told to stop before the request could be handled.
+    /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
     /// The request cannot be understood (RFC 9112) or is refused as ambiguous; the status says which.
     HttpProtocolError(u16),
@@ -82,6 +82,8 @@ impl Ending {
             Cause::HttpProtocolError(status) => Some(status),
             Cause::HttpResponseTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
+            // 503 would say that nothing was done yet and that it may be sent again.
+            Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
             Cause::Draining | Cause::QueueFull | Cause::QueueTimeout => Some(503),
             Cause::ProxyInternalError => Some(500),
         }
@@ -119,6 +121,8 @@ mod tests {
         let crashed = |phase| Ending::new(Cause::WorkerCrashed, phase).status();
         assert_eq!(crashed(Phase::AwaitHead), Some(502));
         assert_eq!(crashed(Phase::SendBody), None);
+        let cut_off = |phase| Ending::new(Cause::Draining, phase).status();
+        assert_eq!((cut_off(Phase::Queue), cut_off(Phase::AwaitHead)), (Some(503), Some(502)));
         assert_eq!(Ending::SERVED.status(), None);
         assert_eq!(Ending::new(Cause::HttpProtocolError(431), Phase::ReadHead).status(), Some(431));
     }

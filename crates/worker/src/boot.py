@@ -18,7 +18,7 @@ import sys
 import traceback
 
 PACKET = 64 * 1024
-# One pipe and, for each edge thread, a socket and a ledger; the kernel passes at most 253 descriptors at a time.
+# The kernel passes at most so many descriptors at a time.
 DESCRIPTORS = 253
 # How often children are looked after where the kernel has no pidfd.
 ROUND_MS = 100
@@ -89,7 +89,8 @@ def load(settings, control):
         module = importlib.import_module(settings["module"])
         app = resolve(module, wanted)
         if not callable(app):
-            raise TypeError(f"`{settings['module']}:{wanted}` is a {type(app).__name__}, not an application")
+            kind = type(app).__name__
+            raise TypeError(f"`{settings['module']}:{wanted}` is no application but of type {kind}")
     except BaseException as error:
         say(control, **failure(error, module))
         return None
@@ -184,21 +185,34 @@ class Zygote:
                 command, descriptors = self.receive()
                 if command is None or command["do"] == "exit":
                     return None, []
+                if len(descriptors) < command["descriptors"]:
+                    # The kernel has dropped those for which this process has no room.
+                    close(descriptors)
+                    say(self.control, say="fork_failed", worker=command["worker"], cause="too many open files")
+                    if command["do"] == "become":
+                        return None, []
+                    continue
                 if command["do"] == "become" or self.fork(command, descriptors):
                     return command, descriptors
             for pid in list(self.unwatched):
                 self.reap(pid, None)
 
     def receive(self):
-        try:
-            text, descriptors, _, _ = socket.recv_fds(self.control, PACKET, DESCRIPTORS)
-        except ConnectionError:
-            text = b""
-        if not text:
-            return None, []
+        """A command with its descriptors, which may come in several packets."""
+        command, descriptors, left = None, [], DESCRIPTORS + 1
+        while DESCRIPTORS < left:
+            try:
+                text, more, _, _ = socket.recv_fds(self.control, PACKET, DESCRIPTORS)
+            except ConnectionError:
+                text = b""
+            if not text:
+                return None, []
+            packet = json.loads(text)
+            command, left = command or packet, packet["descriptors"]
+            descriptors += more
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
-        return json.loads(text), descriptors
+        return command, descriptors
 
     def fork(self, command, descriptors):
         """True in the child."""

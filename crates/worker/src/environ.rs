@@ -146,8 +146,8 @@ fn variable(name: &[u8]) -> Vec<u8> {
     if plain { upper.collect() } else { b"HTTP_".iter().copied().chain(upper).collect() }
 }
 
-/// PATH_INFO: percent-decoded once (RFC 3986 §2.1); a `%` that begins nothing stays as it is. `OPTIONS *` and a URL
-/// without a path are about the root (RFC 9110 §4.2.3): a path begins with a slash (RFC 3875 §4.1.5).
+/// PATH_INFO: percent-decoded once (RFC 3986 §2.1); a `%` that begins nothing stays as it is. A URL without
+/// a path is about the root (RFC 9110 §4.2.3): a path begins with a slash (RFC 3875 §4.1.5).
 fn path<'py>(py: Python<'py>, raw: &[u8]) -> PyResult<Bound<'py, PyString>> {
     let raw = if raw.starts_with(b"/") { raw } else { b"/" };
     if !raw.contains(&b'%') {

@@ -71,16 +71,6 @@ fn variables_say_what_the_request_says() {
 }
 
 #[test]
-fn options_for_the_server_have_a_path() {
-    let project = project();
-    let running = up(&project);
-    let mut client = running.client();
-    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    // `value` is also what an empty path leads to; the empty query asks for no variable.
-    assert_eq!(client.response().unwrap().text(), "None", "RFC 3875 §4.1.5: a path begins with a slash");
-}
-
-#[test]
 fn threads_and_processes_are_told_truthfully() {
     for (keys, multithread) in [("workers = 1", "True"), ("workers = 1\nthreads = 1", "False"), ("workers = 2", "True")]
     {

@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::probe::tests::script;
@@ -119,6 +119,13 @@ fn one_that_was_made_is_kept_when_the_requirements_are_gone() {
     assert_eq!(find(&config, &environment).0.unwrap().origin, Origin::System, "it was not finished");
     fs::write(made.join("tierce-stamp"), "anything").unwrap();
     assert_eq!(find(&config, &environment).0.unwrap().origin, Origin::TierceVenv);
+
+    // Another user who is to run it comes through to it, and sees nothing else.
+    let mode = || fs::metadata(project.join(".tierce")).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(project.join(".tierce"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(find(&config, &environment).0.is_ok() && mode() == 0o700);
+    let config = Config { user: Some("shop".to_owned()), ..config };
+    assert!(find(&config, &environment).0.is_ok() && mode() == 0o711);
 }
 
 #[test]
@@ -127,8 +134,7 @@ fn nothing_to_build_is_said() {
     let bin = directory.path().join("bin");
     script(&bin.join("python3"), "echo 3.11.4 cpython glibc 0");
     let mut steps = Vec::new();
-    let config = config(directory.path(), None);
-    let found = build(&config, &environment(&[("PATH", &bin)]), &mut |step| steps.push(step));
+    let found = build(directory.path(), &environment(&[("PATH", &bin)]), &mut |step| steps.push(step));
     assert_eq!(found.unwrap().origin, Origin::System);
     assert_passed_over(&steps, "nothing to build");
 }

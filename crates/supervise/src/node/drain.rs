@@ -5,10 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use policy::Load;
 use tokio::time::timeout;
 
-use super::{Event, Node};
+use super::{Event, Node, SETTLE_GRACE};
 use crate::{
     status::State,
     worker::Occupant,
@@ -28,8 +27,8 @@ impl Node {
         self.show();
         self.view.borrow_mut().state = State::Draining;
         let in_time = timeout(limit, context.shared.drained(&ids)).await.is_ok();
-        let awaited = |load: Load| u64::from(load.in_flight.saturating_sub(load.expired));
-        let cut = ids.iter().map(|id| awaited(context.shared.load(*id))).sum();
+        let cut = ids.iter().map(|id| context.shared.load(*id).awaited()).sum();
+        context.table.cut_off(&ids);
         context.table.remove(&ids);
         if in_time {
             // The edge lets the workers go, which end by themselves and run what the application has registered.
@@ -41,9 +40,15 @@ impl Node {
         }
         let _ = timeout(Duration::from_secs(1), self.all_ended()).await;
         self.processes.clear();
+        if 0 < cut {
+            // So that the edge is seen to have answered for them; without an edge there is nobody who could.
+            let _ = timeout(SETTLE_GRACE, context.shared.drained(&ids)).await;
+        }
         context.shared.change(Instant::now(), |dispatch| dispatch.remove_node(self.id));
         self.view.borrow_mut().state = State::Stopped;
-        context.sink.record(&format!("{} has stopped", self.label.name));
+        if self.active {
+            context.sink.record(&format!("{} has stopped", self.label.name));
+        }
         cut
     }
 
@@ -55,7 +60,7 @@ impl Node {
                         place.occupant = Occupant::Nobody;
                     }
                 }
-                Some(Event::Ended(serial)) => {
+                Some(Event::Ended(serial, _)) => {
                     let gone = self.processes.remove(&serial).map_or(0, |process| process.place);
                     for place in self.places.iter_mut().filter(|place| gone == 0 || place.number == gone) {
                         place.occupant = Occupant::Nobody;
@@ -70,7 +75,7 @@ impl Node {
     async fn all_ended(&mut self) {
         while !self.processes.is_empty() {
             match self.events.recv().await {
-                Some(Event::Ended(serial)) => drop(self.processes.remove(&serial)),
+                Some(Event::Ended(serial, _)) => drop(self.processes.remove(&serial)),
                 Some(_) => {}
                 None => return,
             }

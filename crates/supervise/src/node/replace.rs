@@ -172,8 +172,18 @@ impl Node {
 
     /// Nobody waits for anything of the worker in this place any more.
     pub(super) fn part(&mut self, number: u32) {
+        let limit = units::show_duration(self.plan.config.limits.drain);
         let Some(place) = self.place(number) else { return };
+        let pid = place.occupant.pid();
         if let Some(id) = place.occupant.forget_id() {
+            let cut = self.plan.context.shared.load(id).awaited();
+            if 0 < cut {
+                let name = &self.label.name;
+                self.say(&format!(
+                    "{name}: worker {pid} has not finished {cut} requests after {limit}: they are cut off"
+                ));
+            }
+            self.plan.context.table.cut_off(&[id]);
             self.dismiss(id);
             self.later(EXIT_GRACE, Event::Overdue(number));
         }

@@ -171,6 +171,18 @@ fn one_that_is_in_use_is_never_removed() {
 }
 
 #[test]
+fn one_that_is_there_is_found_where_nothing_can_be_written() {
+    let place = Place::new();
+    let made = place.provide(When::Outdated).0.unwrap().path;
+    let lock = place.project().join(".tierce/venv.lock");
+    fs::remove_file(&lock).unwrap();
+    // Which cannot be opened for writing, whoever this is.
+    fs::create_dir(&lock).unwrap();
+    assert_eq!(place.provide(When::Outdated).0.unwrap().path, made);
+    assert!(place.provide(When::Always).0.is_err());
+}
+
+#[test]
 fn what_failed_is_quoted_and_counts_as_absent() {
     let place = Place::new();
     for pip in ["echo no such package; echo sorry >&2; exit 1", "echo gone; kill -9 $$"] {
@@ -240,6 +252,9 @@ fn nothing_is_installed_when_nothing_is_required() {
 fn a_second_command_waits_and_finds_it_made() {
     let place = Place::new();
     assert!(place.provide(When::Outdated).0.is_ok() && place.made() == 1);
+    // As while the other is making it.
+    let (stamp, unfinished) = (place.venv().join(STAMP), place.venv().join("unfinished"));
+    fs::rename(&stamp, &unfinished).unwrap();
     let held = lock(&place.project().join(".tierce"), &mut |_| ()).unwrap();
     let (sender, told) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -250,6 +265,7 @@ fn a_second_command_waits_and_finds_it_made() {
         });
         let first = told.recv().unwrap();
         assert!(matches!(&first, Step::Note { what } if what.contains("waiting")), "{first:?}");
+        fs::rename(&unfinished, &stamp).unwrap();
         drop(held);
         assert!(second.join().unwrap().is_ok());
     });
