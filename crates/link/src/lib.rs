@@ -17,7 +17,7 @@ pub use endpoint::LinkEnd;
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};
 pub use id::ExchangeId;
 pub use ledger::{LEDGER_WORDS, Ledger, State};
-pub use request::{BodyLength, Field, RequestHead, RequestWriter};
+pub use request::{BodyLength, Field, Place, RequestHead, RequestWriter};
 pub use response::{Abort, ResponseHead, write_response};
 
 /// How many bytes of one response's body a worker may have sent beyond what the edge has passed on.
