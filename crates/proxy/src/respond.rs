@@ -192,8 +192,9 @@ fn write_app_head(
     let now = Instant::now();
     let head = attempt.mailbox.look(|mail| mail.head.take()).expect("`forward` is called when the head is here");
     let declared = head.content_length.or_else(|| {
-        // A response that is complete already needs no chunks.
-        attempt.mailbox.look(|mail| mail.last.then_some(mail.body.len() as u64))
+        // A response that is complete already needs no chunks. One that has no body by rule says nothing of its length.
+        let whole = attempt.mailbox.look(|mail| mail.last.then_some(mail.body.len() as u64));
+        whole.filter(|_| !request.head.is_head && head.status != 304)
     });
     let (framing, length) = http::response_framing(head.status, request.head.is_head, request.head.version, declared);
     story.answered(head.status);
