@@ -242,10 +242,10 @@ impl Prepared {
 
 fn listener_names(bound: &Bound) -> Vec<ListenerName> {
     let name = |address: &Address| match address {
-        Address::Tcp { host, port } => {
+        Address::Tcp { host, port, .. } => {
             ListenerName { name: host.clone(), port: port.to_string(), scheme: "http".to_owned() }
         }
-        Address::Unix(_) => {
+        Address::Unix { .. } => {
             ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
         }
     };

@@ -196,7 +196,8 @@ fn write_app_head(
         let whole = attempt.mailbox.look(|mail| mail.last.then_some(mail.body.len() as u64));
         whole.filter(|_| !request.head.is_head && head.status != 304)
     });
-    let (framing, length) = http::response_framing(head.status, request.head.is_head, request.head.version, declared);
+    let (framing, length) =
+        http::response_framing(head.status, request.head.is_head, request.head.answer_version(), declared);
     story.answered(head.status);
     let keep = may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
     connection.closing |= !keep;
@@ -243,7 +244,7 @@ fn finish_head(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(request) = request {
-        http::write_field(out, b"X-Request-Id", &request.id.digits());
+        http::write_field(out, b"X-Request-Id", request.id.as_bytes());
     }
     if connection.thread.settings().expose == Expose::Shown
         && let Some((node, pid)) = story.worker()

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test` installs what the tests need and runs all of them.
 
 mod layers; // who may depend on whom
+mod nginx; // the nginx of the whole-program tests
 mod python; // the environment of the whole-program tests
 
 use std::{
@@ -36,6 +37,7 @@ fn test() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     python::prepare(&root())?;
+    nginx::prepare()?;
     // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
     step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
 }
