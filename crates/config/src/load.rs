@@ -10,7 +10,6 @@ use crate::{
     problem::{Problem, Problems},
     read::{self, Raw},
     source::{self, Environment, Locate, Overrides, Source},
-    trusted,
     trusted::TrustedProxies,
     values::Values,
 };
@@ -139,9 +138,8 @@ fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
 fn trusted_proxies(values: &mut Values) -> TrustedProxies {
     let mut trusted = TrustedProxies::default();
     for (text, given) in values.list("trusted_proxies").unwrap_or_default() {
-        match trusted::parse(&text) {
-            Ok(entry) => trusted.0.push(entry),
-            Err((what, hint)) => values.reject("trusted_proxies", &given, what, hint),
+        if let Err((what, hint)) = trusted.add(&text) {
+            values.reject("trusted_proxies", &given, what, hint);
         }
     }
     trusted

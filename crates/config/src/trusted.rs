@@ -4,11 +4,11 @@ use std::{fmt, net::IpAddr};
 
 /// Whom a request's peer has to be among, so that what it tells of the client counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(pub(crate) Vec<Trusted>);
+pub struct TrustedProxies(Vec<Trusted>);
 
 /// One entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trusted {
+enum Trusted {
     /// Whoever may open the socket.
     Unix,
     /// All addresses that have the first `prefix` bits of this one.
@@ -19,6 +19,12 @@ impl TrustedProxies {
     /// Nobody is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Adds an entry of the list; or says what is wrong with it, and what to do.
+    pub fn add(&mut self, text: &str) -> Result<(), (String, Option<String>)> {
+        self.0.push(parse(text)?);
+        Ok(())
     }
 
     /// Whether a peer is trusted; `None` is one that comes through a Unix socket, an IPv4 address is not written as IPv6.
@@ -47,8 +53,7 @@ impl fmt::Display for TrustedProxies {
     }
 }
 
-/// Reads one entry; what is wrong with it, and what to do.
-pub(crate) fn parse(text: &str) -> Result<Trusted, (String, Option<String>)> {
+fn parse(text: &str) -> Result<Trusted, (String, Option<String>)> {
     const FORMS: &str = "write an IP address, a network like \"10.0.0.0/8\", or \"unix\"";
     if text == "unix" {
         return Ok(Trusted::Unix);

@@ -28,7 +28,10 @@ pub(crate) struct Told {
 /// What is told of the client by a peer that is trusted; `None` when it is not, which costs nothing where nobody is.
 pub(crate) fn told(peer: &Peer, trusted: &TrustedProxies, head: &RequestHead, input: &[u8]) -> Option<Told> {
     let mut told = match &head.gateway {
-        Some(gateway) => by_gateway(peer, gateway, input),
+        Some(gateway) => match by_gateway(peer, gateway, input) {
+            Some(told) => told,
+            None => return Some(Told { scheme: gateway.scheme, ..Told::new(peer.ip, peer.port) }),
+        },
         None if trusted.is_empty() || !trusted.contains(peer.ip) => return None,
         None => Told::new(peer.ip, peer.port),
     };
@@ -43,15 +46,17 @@ pub(crate) fn told(peer: &Peer, trusted: &TrustedProxies, head: &RequestHead, in
     Some(told)
 }
 
-/// An address that is none, as nginx's `unix:`, is no address.
-fn by_gateway(peer: &Peer, gateway: &Gateway, input: &[u8]) -> Told {
+/// `None`: what is given as the client's address is none, so that nobody knows whether that client is to be trusted.
+fn by_gateway(peer: &Peer, gateway: &Gateway, input: &[u8]) -> Option<Told> {
     let text = |span: Span| std::str::from_utf8(span.of(input)).unwrap_or_default();
-    let address = match text(gateway.client) {
-        "" => peer.ip,
-        client => client.parse().ok().map(|address: IpAddr| address.to_canonical()),
+    let address = match gateway.client.of(input) {
+        b"" => peer.ip,
+        // nginx's own client came through a Unix socket.
+        b"unix:" => None,
+        _ => Some(text(gateway.client).parse::<IpAddr>().ok()?.to_canonical()),
     };
     let port = text(gateway.client_port).parse().unwrap_or(0);
-    Told { scheme: gateway.scheme, ..Told::new(address, port) }
+    Some(Told { scheme: gateway.scheme, ..Told::new(address, port) })
 }
 
 /// The name that a trusted peer gives to the request, when it has the form of one.
@@ -67,5 +72,50 @@ impl Told {
     fn new(address: Option<IpAddr>, port: u16) -> Self {
         let text = address.map(|address| address.to_string()).unwrap_or_default();
         Self { address, text, port, scheme: Scheme::Http, host: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use config::Protocol;
+
+    use super::*;
+    use crate::listener::Entry;
+
+    fn trusted() -> TrustedProxies {
+        let mut trusted = TrustedProxies::default();
+        ["127.0.0.1", "10.0.0.0/8", "unix"].iter().for_each(|text| trusted.add(text).unwrap());
+        trusted
+    }
+
+    fn packet(variables: &[(&str, &str)]) -> Vec<u8> {
+        let usual = [("REQUEST_METHOD", "GET"), ("REQUEST_URI", "/"), ("HTTP_X_FORWARDED_FOR", "192.0.2.9")];
+        let mut block = Vec::new();
+        for text in usual.iter().chain(variables).flat_map(|(name, value)| [name, value]) {
+            block.extend_from_slice(&u16::try_from(text.len()).unwrap().to_le_bytes());
+            block.extend_from_slice(text.as_bytes());
+        }
+        let [low, high] = u16::try_from(block.len()).unwrap().to_le_bytes();
+        [vec![0, low, high, 0], block].concat()
+    }
+
+    #[test]
+    fn a_gateway_is_believed_and_whom_it_names_if_that_is_a_trusted_proxy() {
+        let entry = Entry { number: 0, protocol: Protocol::Uwsgi };
+        let peer = Peer { ip: "127.0.0.1".parse().ok(), address: "127.0.0.1".to_owned(), port: 1, entry };
+        for (given, expected) in [
+            (&[("REMOTE_ADDR", "192.0.2.1"), ("REMOTE_PORT", "82")][..], ("192.0.2.1", 82)),
+            (&[("REMOTE_ADDR", "::ffff:192.0.2.1")], ("192.0.2.1", 0)),
+            (&[("REMOTE_ADDR", "10.0.0.1"), ("REMOTE_PORT", "82")], ("192.0.2.9", 0)),
+            (&[("REMOTE_ADDR", "unix:")], ("192.0.2.9", 0)),
+            (&[], ("192.0.2.9", 0)),
+            (&[("REMOTE_ADDR", "10.0.0.1, 192.0.2.1"), ("REMOTE_PORT", "82")], ("127.0.0.1", 1)),
+        ] {
+            let mut input = packet(given);
+            let mut head = RequestHead::default();
+            http::parse_uwsgi(&mut input, &http::Limits::default(), &mut head).unwrap().unwrap();
+            let told = told(&peer, &trusted(), &head, &input).unwrap();
+            assert_eq!((told.text.as_str(), told.port), expected, "{given:?}");
+        }
     }
 }
