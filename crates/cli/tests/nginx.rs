@@ -45,9 +45,8 @@ fn told(environ: &Value, expected: &[(&str, &str)]) {
 /// nginx with an application at `/`, and mounted at `/shop` over the socket, with TLS in front.
 fn gateway(project: &Project, port: u16) -> Nginx {
     Nginx::start(&format!(
-        "{PARAMS}
-         uwsgi_request_buffering off;
-         location / {{ uwsgi_pass 127.0.0.1:{port}; }}
+        "uwsgi_request_buffering off;
+         location / {{ {PARAMS} uwsgi_param COOKIE own; uwsgi_pass 127.0.0.1:{port}; }}
          location /buffered/ {{ {PARAMS} uwsgi_param SCRIPT_NAME /buffered; uwsgi_request_buffering on; uwsgi_pass 127.0.0.1:{port}; }}
          location /shop {{ {PARAMS}
             uwsgi_param SCRIPT_NAME /shop; uwsgi_param HTTPS on; uwsgi_param REMOTE_USER anna;
@@ -88,6 +87,7 @@ fn the_application_is_told_what_nginx_tells() {
             ("wsgi.url_scheme", "http"),
             ("HTTP_HOST", "shop.example"),
             ("HTTP_COOKIE", "a=1"),
+            ("COOKIE", "own"),
             ("HTTP_X_ONE", "one"),
             ("HTTP_X_REQUEST_ID", "from-outside.1"),
             ("HTTP_X_FORWARDED_PROTO", "https"),
