@@ -77,7 +77,7 @@ pub(crate) struct Up {
     /// Most requests in flight in one worker
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<String>,
-    /// Where to listen: HOST:PORT, :PORT, unix:PATH or a URL; may be repeated
+    /// Where to listen: HOST:PORT, :PORT, unix:PATH, http://… or uwsgi://…; may be repeated
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) bind: Vec<String>,
     /// Time limit from handing a request to a worker to the head of its response: 30 or 30s

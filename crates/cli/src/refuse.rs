@@ -77,11 +77,11 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
 /// Another address that is as reachable as the one that cannot be had, and no more.
 fn elsewhere(address: &Address) -> String {
     match address {
-        Address::Tcp { host, port } => {
+        Address::Tcp { host, port, .. } => {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             format!("choose another port: -b {host}:{}", port.checked_add(1).unwrap_or(8080))
         }
-        Address::Unix(_) => "choose another path".to_owned(),
+        Address::Unix { .. } => "choose another path".to_owned(),
     }
 }
 

@@ -280,10 +280,10 @@ fn listener_names(bound: &Bound) -> Vec<ListenerName> {
     let system = rustix::system::uname();
     let machine = system.nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost");
     let name = |address: &Address| match address {
-        Address::Tcp { host, port } => {
+        Address::Tcp { host, port, .. } => {
             ListenerName { name: server_name(host, machine), port: port.to_string(), scheme: "http".to_owned() }
         }
-        Address::Unix(_) => {
+        Address::Unix { .. } => {
             ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
         }
     };

@@ -10,6 +10,7 @@ mod read; // a TOML document as values with places
 mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
+mod trusted; // proxies that are believed
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
@@ -19,6 +20,7 @@ mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{load, project};
-pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect};
+pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
 pub use problem::{Place, Problem, Problems};
 pub use source::{Environment, Locate, Overrides};
+pub use trusted::TrustedProxies;

@@ -1,8 +1,8 @@
-//! Addresses: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `unix:PATH`.
+//! Addresses: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `unix:PATH`, and `uwsgi://HOST:PORT`, `uwsgi:PATH`.
 
 use std::path::Path;
 
-use crate::model::Listen;
+use crate::model::{Listen, Protocol};
 
 /// What is wrong with an address: what, and what to do.
 pub(crate) type Wrong = (String, Option<String>);
@@ -10,16 +10,15 @@ pub(crate) type Wrong = (String, Option<String>);
 /// Reads one address; paths are relative to `project`.
 pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
-        if path.is_empty() {
-            return Err(("the path of the socket is missing".to_owned(), Some("write unix:PATH".to_owned())));
+        return socket(path, Protocol::Http, project);
+    }
+    if let Some(path) = text.strip_prefix("uwsgi:").filter(|path| !path.starts_with("//")) {
+        let port = path.rsplit_once(':').map_or("", |(_, port)| port);
+        if !path.contains('/') && port.parse::<u16>().is_ok() {
+            let hint = format!("write uwsgi://{path}; for a socket of that name, uwsgi:./{path}");
+            return Err((format!("{text:?} would be the path of a socket"), Some(hint)));
         }
-        let path = crate::source::clean(&project.join(path));
-        /// `sun_path` holds 108 bytes with its NUL (unix(7)).
-        const PATH_MAX: usize = 107;
-        if PATH_MAX < path.as_os_str().len() {
-            return Err((format!("{} is longer than a socket's path may be ({PATH_MAX} bytes)", path.display()), None));
-        }
-        return Ok(Listen::Unix { path });
+        return socket(path, Protocol::Uwsgi, project);
     }
     if text.starts_with("https://") {
         return Err((
@@ -27,14 +26,22 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
             Some("write http:// and put a TLS proxy in front".to_owned()),
         ));
     }
-    let address = text.strip_prefix("http://").unwrap_or(text);
+    let (protocol, address) = match text.strip_prefix("uwsgi://") {
+        Some(address) => (Protocol::Uwsgi, address),
+        None => (Protocol::Http, text.strip_prefix("http://").unwrap_or(text)),
+    };
     let address = address.strip_suffix('/').unwrap_or(address);
     let (host, port) = match address.rsplit_once(':') {
         // In `[::1]` the last colon is the address's own.
         Some((host, port)) if !port.ends_with(']') && !host.ends_with(':') => (host, Some(port)),
         _ => (address, None),
     };
-    let hint = || Some("write HOST:PORT, :PORT, http://HOST:PORT or unix:PATH".to_owned());
+    let hint = || {
+        Some(match protocol {
+            Protocol::Http => "write HOST:PORT, :PORT, http://HOST:PORT or unix:PATH".to_owned(),
+            Protocol::Uwsgi => "write uwsgi://HOST:PORT or uwsgi:PATH".to_owned(),
+        })
+    };
     let port = match port {
         Some(port) => port.parse().map_err(|_| (format!("{port:?} in {text:?} is not a port (0 to 65535)"), hint()))?,
         None if text.starts_with("http://") => 80,
@@ -50,7 +57,21 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
     if !plain {
         return Err((format!("{host:?} in {text:?} is not a host"), hint()));
     }
-    Ok(Listen::Tcp { host: host.to_owned(), port })
+    Ok(Listen::Tcp { host: host.to_owned(), port, protocol })
+}
+
+fn socket(path: &str, protocol: Protocol, project: &Path) -> Result<Listen, Wrong> {
+    if path.is_empty() {
+        let hint = format!("write {}:PATH", protocol.of_socket());
+        return Err(("the path of the socket is missing".to_owned(), Some(hint)));
+    }
+    let path = crate::source::clean(&project.join(path));
+    /// `sun_path` holds 108 bytes with its NUL (unix(7)).
+    const PATH_MAX: usize = 107;
+    if PATH_MAX < path.as_os_str().len() {
+        return Err((format!("{} is longer than a socket's path may be ({PATH_MAX} bytes)", path.display()), None));
+    }
+    Ok(Listen::Unix { path, protocol })
 }
 
 #[cfg(test)]
@@ -69,6 +90,12 @@ mod tests {
             ("[::1]:80", "http://[::1]:80"),
             ("http://[::1]", "http://[::1]:80"),
             ("unix:run/web.sock", "unix:/p/run/web.sock"),
+            ("uwsgi://127.0.0.1:3031", "uwsgi://127.0.0.1:3031"),
+            ("uwsgi://[::1]:3031/", "uwsgi://[::1]:3031"),
+            ("uwsgi://:3031", "uwsgi://0.0.0.0:3031"),
+            ("uwsgi:run/web.sock", "uwsgi:/p/run/web.sock"),
+            ("uwsgi:/run/web.sock", "uwsgi:/run/web.sock"),
+            ("uwsgi:./a:1", "uwsgi:/p/a:1"),
         ] {
             assert_eq!(
                 parse(text, Path::new("/p")).map(|listen| listen.to_string()).as_deref(),
@@ -82,6 +109,11 @@ mod tests {
             "a:70000",
             "https://a",
             "unix:",
+            "uwsgi:",
+            "uwsgi://",
+            "uwsgi://a",
+            "uwsgi:127.0.0.1:3031",
+            "uwsgi::3031",
             "http://a/b:80",
             "a b:80",
             "::1",

@@ -6,10 +6,11 @@ use units::Bytes;
 
 use crate::{
     app, env_file, layers, listen,
-    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect},
+    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol},
     problem::{Problem, Problems},
     read::{self, Raw},
     source::{self, Environment, Locate, Overrides, Source},
+    trusted::TrustedProxies,
     values::Values,
 };
 
@@ -48,6 +49,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let listen = addresses(source, values);
+    let trusted_proxies = trusted_proxies(values);
     let config = Config {
         name,
         nodes: values.number("nodes", 0..=1000).unwrap_or(1),
@@ -55,6 +57,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         threads: values.number("threads", 1..=4096).unwrap_or(256),
         cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
         listen,
+        trusted_proxies,
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
         env,
@@ -114,7 +117,7 @@ fn name(values: &mut Values) -> String {
 
 fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
     let Some(texts) = values.list("listen") else {
-        return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080 }];
+        return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080, protocol: Protocol::Http }];
     };
     let mut addresses = Vec::new();
     for (text, given) in &texts {
@@ -131,6 +134,16 @@ fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
         values.reject("listen", &given, "expected at least one address", None);
     }
     addresses
+}
+
+fn trusted_proxies(values: &mut Values) -> TrustedProxies {
+    let mut trusted = TrustedProxies::default();
+    for (text, given) in values.list("trusted_proxies").unwrap_or_default() {
+        if let Err((what, hint)) = trusted.add(&text) {
+            values.reject("trusted_proxies", &given, what, hint);
+        }
+    }
+    trusted
 }
 
 /// A path is relative to the project, wherever it was given.

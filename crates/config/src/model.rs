@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
+use crate::trusted::TrustedProxies;
+
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub cores: u32,
     /// Where requests come in.
     pub listen: Vec<Listen>,
+    /// Who may speak for the client.
+    pub trusted_proxies: TrustedProxies,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.
@@ -79,20 +83,52 @@ pub enum Listen {
         host: String,
         /// 0: any that is free.
         port: u16,
+        /// What is spoken there.
+        protocol: Protocol,
     },
     /// A socket in the file system.
     Unix {
         /// Its path.
         path: PathBuf,
+        /// What is spoken there.
+        protocol: Protocol,
     },
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1, with anybody.
+    Http,
+    /// uwsgi, with a gateway such as nginx, which is believed.
+    Uwsgi,
+}
+
+impl Protocol {
+    /// `unix:` is older than the second protocol and means HTTP.
+    pub fn of_socket(self) -> &'static str {
+        match self {
+            Self::Http => "unix",
+            Self::Uwsgi => "uwsgi",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Uwsgi => "uwsgi",
+        })
+    }
 }
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
-            Self::Unix { path } => write!(f, "unix:{}", path.display()),
+            Self::Tcp { host, port, protocol } if host.contains(':') => write!(f, "{protocol}://[{host}]:{port}"),
+            Self::Tcp { host, port, protocol } => write!(f, "{protocol}://{host}:{port}"),
+            Self::Unix { path, protocol } => write!(f, "{}:{}", protocol.of_socket(), path.display()),
         }
     }
 }

@@ -27,6 +27,9 @@ fn describe(config: &Config) -> String {
         format!("{}, {}, {}, {}, {}", config.name, config.nodes, config.workers, config.threads, config.cores),
     );
     line("listen", config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    if !config.trusted_proxies.is_empty() {
+        line("trusted proxies", config.trusted_proxies.to_string());
+    }
     line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
     line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
     line("limits", format!("{:?}", config.limits));

@@ -101,7 +101,7 @@ pub(crate) fn understand(buffer: &[u8], head: &mut RequestHead) -> Result<(), Re
 }
 
 /// `1*DIGIT` (RFC 9110 §8.6).
-fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
     let number =
         std::str::from_utf8(value).ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
     match number.map(str::parse::<u64>) {
@@ -112,7 +112,7 @@ fn content_length(value: &[u8]) -> Result<u64, Refusal> {
 
 /// `chunked` and nothing else (RFC 9112 §6.1, §7). Where it is the last of several, the body has an end and only the other
 /// codings are unknown; otherwise where the body ends is unknown too (§6.3).
-fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
     let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     if is_chunked(value) {
         return Ok(());
@@ -154,7 +154,7 @@ fn tokens(value: &[u8], persistence: &mut Option<Persistence>) -> Result<bool, R
 
 /// Fields that Connection names end here; those that we or the application rely on must not be named (a client could
 /// make a proxy drop them).
-fn mark_named(buffer: &[u8], head: &mut RequestHead) -> Result<(), Refusal> {
+pub(crate) fn mark_named(buffer: &[u8], head: &mut RequestHead) -> Result<(), Refusal> {
     for at in 0..head.fields.len() {
         if head.fields[at].kind != FieldKind::Connection {
             continue;

@@ -102,6 +102,8 @@ pub enum FieldKind {
     Underscore,
     /// Proxy, which becomes the variable HTTP_PROXY.
     Proxy,
+    /// No field: a variable of a [`Gateway`], which keeps its name.
+    Variable,
 }
 
 /// The version that the client speaks; 1.2 to 1.9 count as 1.1 (RFC 9110 §2.5).
@@ -112,6 +114,29 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+}
+
+/// How the client speaks to whoever is in front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plainly.
+    #[default]
+    Http,
+    /// Through TLS.
+    Https,
+}
+
+/// What a gateway, which speaks uwsgi, tells of the client besides its request. What it does not tell is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gateway {
+    /// The client's address.
+    pub client: Span,
+    /// The client's port.
+    pub client_port: Span,
+    /// The protocol that the client speaks: `HTTP/2.0`.
+    pub protocol: Span,
+    /// The client's scheme.
+    pub scheme: Scheme,
 }
 
 /// How a request's body is delimited (RFC 9112 §6.3).
@@ -153,9 +178,16 @@ pub struct RequestHead {
     pub is_head: bool,
     /// The target is `*`.
     pub is_asterisk: bool,
+    /// It came as a uwsgi packet.
+    pub gateway: Option<Gateway>,
 }
 
 impl RequestHead {
+    /// The version that decides how the answer is framed: a gateway takes no chunks.
+    pub fn answer_version(&self) -> Version {
+        if self.gateway.is_some() { Version::Http10 } else { self.version }
+    }
+
     pub(crate) fn clear(&mut self) {
         let mut fields = std::mem::take(&mut self.fields);
         fields.clear();

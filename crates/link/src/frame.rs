@@ -94,6 +94,8 @@ pub mod flags {
     pub const HTTP10: u8 = 4;
     /// Request: its method is HEAD; no response body is wanted.
     pub const HEAD: u8 = 8;
+    /// Request: the client speaks TLS, with a proxy in front.
+    pub const HTTPS: u8 = 16;
     /// Body, Response, ResponseBody, ResponseFile: this is the last byte.
     pub const LAST: u8 = 1;
     /// Response, ResponseBody, ResponseFile, ResponseAborted: the work has ended too; no Done frame follows.

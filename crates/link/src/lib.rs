@@ -20,7 +20,7 @@ pub use file::{Descriptors, FilePart, Outbound};
 pub use frame::{FRAME_MAX, Frame, HEADER_LEN, Inbound, Kind, Malformed, flags, write_frame};
 pub use id::ExchangeId;
 pub use ledger::{LEDGER_PLACES, LEDGER_WORDS, Ledger, State};
-pub use request::{BodyLength, Field, RequestHead, RequestWriter};
+pub use request::{BodyLength, Field, Place, RequestHead, RequestWriter};
 pub use response::{Abort, ResponseHead, write_response};
 pub use vitals::{Verdict, Vitals};
 

@@ -1,7 +1,8 @@
 //! The payload of a Request frame: a head that was split and validated by the edge, as lengths and bytes.
 //!
 //! Layout, little endian: `method u8+bytes · body length u64 · target u16+bytes · path start,end u16 · query start,end
-//! u16 · client address u8+bytes · client port u16 · fields u16, each name u16, value u16, bytes · body to the end`.
+//! u16 · client address u8+bytes · client port u16 · fields u16, each name u16, value u16, bytes · body to the end`. The
+//! highest bit of a name's length says that it is no field but a variable of the environ.
 
 use crate::{
     ExchangeId, Kind, Malformed,
@@ -22,6 +23,9 @@ pub enum BodyLength {
 const NO_BODY: u64 = u64::MAX;
 const CHUNKED: u64 = u64::MAX - 1;
 
+/// Names are shorter than 32 KiB, as heads are.
+const VARIABLE: u16 = 0x8000;
+
 /// A field of the request; the edge has checked name and value and left out what must not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field<'a> {
@@ -29,6 +33,17 @@ pub struct Field<'a> {
     pub name: &'a [u8],
     /// Its value without surrounding white space.
     pub value: &'a [u8],
+    /// What it becomes in the environ.
+    pub place: Place,
+}
+
+/// Where in the environ a field is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// As the field that it is: `X-A` is `HTTP_X_A`.
+    Field,
+    /// Under its own name, in place of what the worker knows itself: `SCRIPT_NAME`, `REMOTE_USER`.
+    Variable,
 }
 
 /// A request's head as the worker reads it, borrowed from the frame.
@@ -122,8 +137,9 @@ impl<'a> Cursor<'a> {
     }
 
     fn field(&mut self) -> Result<Field<'a>, Malformed> {
-        let (name, value) = (usize::from(self.u16()?), usize::from(self.u16()?));
-        Ok(Field { name: self.bytes(name)?, value: self.bytes(value)? })
+        let (name, value) = (self.u16()?, usize::from(self.u16()?));
+        let place = if name & VARIABLE == 0 { Place::Field } else { Place::Variable };
+        Ok(Field { name: self.bytes(usize::from(name & !VARIABLE))?, value: self.bytes(value)?, place })
     }
 }
 
@@ -175,7 +191,18 @@ impl<'a> RequestWriter<'a> {
 
     /// Adds a field.
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.out.extend_from_slice(&short(name.len()));
+        self.add(0, name, value);
+    }
+
+    /// Adds a variable of the environ.
+    pub fn variable(&mut self, name: &[u8], value: &[u8]) {
+        self.add(VARIABLE, name, value);
+    }
+
+    fn add(&mut self, place: u16, name: &[u8], value: &[u8]) {
+        let length = u16::try_from(name.len()).ok().filter(|length| length & VARIABLE == 0);
+        let length = length.expect("the codec limits names to less than 32 KiB");
+        self.out.extend_from_slice(&(length | place).to_le_bytes());
         self.out.extend_from_slice(&short(value.len()));
         self.out.extend_from_slice(name);
         self.out.extend_from_slice(value);
@@ -213,6 +240,7 @@ mod tests {
         );
         writer.field(b"Host", b"example.org");
         writer.field(b"X-Empty", b"");
+        writer.variable(b"SCRIPT_NAME", b"/shop");
         writer.finish(b"abc");
         out
     }
@@ -226,8 +254,13 @@ mod tests {
         assert_eq!((head.method, head.body_length), (&b"POST"[..], BodyLength::Known(3)));
         assert_eq!((head.target, head.path, head.query), (&b"/a%20b?x=1"[..], &b"/a%20b"[..], &b"x=1"[..]));
         assert_eq!((head.client, head.client_port, head.body), (&b"127.0.0.1"[..], 4321, &b"abc"[..]));
-        let fields: Vec<_> = head.fields().map(|f| (f.name, f.value)).collect();
-        assert_eq!(fields, [(&b"Host"[..], &b"example.org"[..]), (b"X-Empty", b"")]);
+        let fields: Vec<_> = head.fields().map(|f| (f.name, f.value, f.place)).collect();
+        let expected = [
+            (&b"Host"[..], &b"example.org"[..], Place::Field),
+            (b"X-Empty", b"", Place::Field),
+            (b"SCRIPT_NAME", b"/shop", Place::Variable),
+        ];
+        assert_eq!(fields, expected);
     }
 
     #[test]

@@ -6,17 +6,20 @@
 use std::{
     future::poll_fn,
     io,
+    net::IpAddr,
     rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use http::RequestHead;
+use config::Protocol;
+use http::{HeadScan, RequestHead};
 use units::{Cause, Ending, Phase};
 
 use crate::{
     deadline::{Deadline, Waits},
     file::{Broken, FileBody},
+    listener::Entry,
     request::{self, After},
     stream::Stream,
     thread::Thread,
@@ -25,11 +28,13 @@ use crate::{
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// The IP address as text; empty for a Unix socket.
+    /// `None` for a Unix socket.
+    pub(crate) ip: Option<IpAddr>,
+    /// The same as text; empty for a Unix socket.
     pub(crate) address: String,
     pub(crate) port: u16,
-    /// Which entry of `listen` it came to.
-    pub(crate) listener: u16,
+    /// Where it came in.
+    pub(crate) entry: Entry,
 }
 
 /// Room for the first read, which holds nearly every request: a thousand connections that wait cost a few megabytes.
@@ -115,22 +120,14 @@ impl Connection {
     }
 
     async fn read_head(&mut self, head: &mut RequestHead) -> Head {
-        let mut scan = http::HeadScan::default();
+        let mut scan = HeadScan::default();
         let mut timed = false;
         loop {
             if !self.input.is_empty() {
-                let settings = self.thread.settings();
-                if scan.may_be_complete(&self.input, &settings.head) {
-                    match http::parse_request(&self.input, &settings.head, head) {
-                        Ok(Some(length)) => return Head::Complete(length),
-                        Ok(None) => {}
-                        Err(refusal) => {
-                            return Head::Refused(Ending::new(
-                                Cause::HttpProtocolError(refusal.status),
-                                Phase::ReadHead,
-                            ));
-                        }
-                    }
+                match self.parse_head(&mut scan, head) {
+                    Ok(Some(length)) => return Head::Complete(length),
+                    Ok(None) => {}
+                    Err(ending) => return Head::Refused(ending),
                 }
                 if !timed {
                     timed = true;
@@ -155,6 +152,19 @@ impl Connection {
                 Filled::TimedOut => return Head::Refused(Ending::new(Cause::ClientTimedOut, Phase::ReadHead)),
             }
         }
+    }
+
+    /// The length of the head at the beginning of `input`, when all of it is there.
+    fn parse_head(&mut self, scan: &mut HeadScan, head: &mut RequestHead) -> Result<Option<usize>, Ending> {
+        let limits = &self.thread.settings().head;
+        let parsed = match self.peer.entry.protocol {
+            Protocol::Http if !scan.may_be_complete(&self.input, limits) => return Ok(None),
+            Protocol::Http => http::parse_request(&self.input, limits, head),
+            Protocol::Uwsgi => http::parse_uwsgi(&mut self.input, limits, head).inspect_err(|refusal| {
+                self.thread.complain(&self.peer, &self.input, refusal.why);
+            }),
+        };
+        parsed.map_err(|refusal| Ending::new(Cause::HttpProtocolError(refusal.status), Phase::ReadHead))
     }
 
     /// Waits for more bytes in `input`, or the deadline.

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect};
+use config::{AccessLog, Config, Expose, OnDisconnect, TrustedProxies};
 use policy::Shared;
 use telemetry::{LineFormat, LogSink};
 use tokio::{
@@ -29,6 +29,8 @@ pub struct Settings {
     pub time: Duration,
     /// The longest wait for a worker that starts the request.
     pub queue: Duration,
+    /// Who may speak for the client.
+    pub trusted_proxies: TrustedProxies,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -62,6 +64,7 @@ impl Settings {
             patience: BODY_PATIENCE,
             time: config.limits.time,
             queue: config.limits.queue,
+            trusted_proxies: config.trusted_proxies.clone(),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             access_log,

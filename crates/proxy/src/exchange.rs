@@ -13,7 +13,7 @@ use std::{
 };
 
 use config::OnDisconnect;
-use http::{FieldKind, Version};
+use http::{FieldKind, Scheme, Version};
 use link::{Cancel, ExchangeId, Kind, RequestWriter, flags};
 use policy::{Lease, Ticket, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
@@ -229,40 +229,56 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     if head.is_head {
         frame_flags |= flags::HEAD;
     }
+    let peer = &connection.peer;
+    let (client, port, host) = match &request.told {
+        None => (&peer.address, peer.port, None),
+        Some(told) => {
+            if told.scheme == Scheme::Https {
+                frame_flags |= flags::HTTPS;
+            }
+            (&told.text, told.port, told.host)
+        }
+    };
     let target = head.target.of(input);
     let within = |span: http::Span| -> Range<u16> {
         let start = span.start.saturating_sub(head.target.start);
         let short = |at: u32| u16::try_from(at).expect("a target is limited to less than 64 KiB");
         if span.is_empty() { 0..0 } else { short(start)..short(start + span.end - span.start) }
     };
-    let peer = &connection.peer;
     let mut writer = RequestWriter::begin(
         out,
         id,
         frame_flags,
-        peer.listener,
+        peer.entry.number,
         head.method.of(input),
         upload.length(),
         (target, within(head.path), within(head.query)),
-        (peer.address.as_bytes(), peer.port),
+        (client.as_bytes(), port),
     );
-    if let Some(host) = head.host {
+    let host = host.or(head.host);
+    for field in &head.fields {
+        let (name, value) = (field.name.of(input), field.value.of(input));
+        match field.kind {
+            FieldKind::Variable => writer.variable(name, value),
+            FieldKind::Host if host.is_some() => {}
+            FieldKind::Forwarding if request.told.is_some() => writer.field(name, value),
+            kind if passes(kind) => writer.field(name, value),
+            _ => {}
+        }
+    }
+    if let Some(host) = host {
         writer.field(b"Host", host.of(input));
     }
-    for field in head.fields.iter().filter(|field| passes(field.kind)) {
-        writer.field(field.name.of(input), field.value.of(input));
-    }
-    writer.field(b"X-Request-Id", &request.id.digits());
+    writer.field(b"X-Request-Id", request.id.as_bytes());
     writer.finish(&input[upload.inline()]);
 }
 
-/// Host is written from what was understood. Hop-by-hop fields end here (RFC 9110 §7.6.1); those by which a client could pretend to be a proxy or to have another
-/// address are dropped, as no proxy is trusted; names with `_` would collide with others in a WSGI environ.
+/// Hop-by-hop fields end here (RFC 9110 §7.6.1); those by which a client could pretend to be a proxy or to have another
+/// address are dropped, unless a trusted proxy sends them; names with `_` would collide with others in a WSGI environ.
 fn passes(kind: FieldKind) -> bool {
     !matches!(
         kind,
-        FieldKind::Host
-            | FieldKind::Connection
+        FieldKind::Connection
             | FieldKind::HopByHop
             | FieldKind::TransferEncoding
             | FieldKind::Expect

@@ -12,6 +12,7 @@ mod thread; // what the connections of one thread share
 mod connection; // buffers, reading and writing, keep-alive
 mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request
+mod client; // who it comes from
 mod body; // the request's body, read as fast as it is wanted
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another

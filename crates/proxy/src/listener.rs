@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use config::Listen;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use config::{Listen, Protocol};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -26,9 +26,16 @@ pub(crate) enum Listener {
 /// Everything that is listened on, before a thread accepts.
 #[derive(Debug)]
 pub struct Bound {
-    /// For each thread, its sockets and the number of the entry of `listen` that each belongs to.
-    pub(crate) by_thread: Vec<Vec<(u16, Listener)>>,
+    /// For each thread, its sockets and the entry of `listen` that each belongs to.
+    pub(crate) by_thread: Vec<Vec<(Entry, Listener)>>,
     addresses: Vec<Address>,
+}
+
+/// An entry of `listen`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) number: u16,
+    pub(crate) protocol: Protocol,
 }
 
 /// An address as it was bound.
@@ -40,17 +47,24 @@ pub enum Address {
         host: String,
         /// In use now.
         port: u16,
+        /// What is spoken there.
+        protocol: Protocol,
     },
-    /// The path of a socket.
-    Unix(PathBuf),
+    /// A socket in the file system.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// What is spoken there.
+        protocol: Protocol,
+    },
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp { host, port, protocol } if host.contains(':') => write!(f, "{protocol}://[{host}]:{port}"),
+            Self::Tcp { host, port, protocol } => write!(f, "{protocol}://{host}:{port}"),
+            Self::Unix { path, protocol } => write!(f, "{}:{}", protocol.of_socket(), path.display()),
         }
     }
 }
@@ -114,14 +128,14 @@ pub fn bind(listen: &[Listen], threads: usize) -> Result<Bound, BindError> {
     let mut bound = Bound { by_thread: (0..threads).map(|_| Vec::new()).collect(), addresses: Vec::new() };
     for (number, entry) in listen.iter().enumerate() {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
-        let (address, sockets) = match entry {
-            Listen::Tcp { host, port } => bind_tcp(host, *port, threads),
-            Listen::Unix { path } => bind_unix(path, threads),
-        }
-        .map_err(|error| taken_by_ourselves(&bound.addresses, error))?;
+        let (protocol, bound_to) = match entry {
+            Listen::Tcp { host, port, protocol } => (*protocol, bind_tcp(host, *port, *protocol, threads)),
+            Listen::Unix { path, protocol } => (*protocol, bind_unix(path, *protocol, threads)),
+        };
+        let (address, sockets) = bound_to.map_err(|error| taken_by_ourselves(&bound.addresses, error))?;
         bound.addresses.push(address);
         for (index, socket) in sockets {
-            bound.by_thread[index].push((number, socket));
+            bound.by_thread[index].push((Entry { number, protocol }, socket));
         }
     }
     Ok(bound)
@@ -139,7 +153,7 @@ fn taken_by_ourselves(before: &[Address], error: BindError) -> BindError {
 fn overlap(one: &Address, other: &Address) -> bool {
     let ips = |host: &str, address| resolve(host, address).unwrap_or_default();
     match (one, other) {
-        (Address::Tcp { host, port }, Address::Tcp { host: other_host, port: other_port }) => {
+        (Address::Tcp { host, port, .. }, Address::Tcp { host: other_host, port: other_port, .. }) => {
             let others = ips(other_host, other);
             let meets = |ip: &IpAddr, other: &IpAddr| {
                 ip == other || (ip.is_ipv4() == other.is_ipv4() && (ip.is_unspecified() || other.is_unspecified()))
@@ -152,8 +166,8 @@ fn overlap(one: &Address, other: &Address) -> bool {
 
 type Sockets = Vec<(usize, Listener)>;
 
-fn bind_tcp(host: &str, port: u16, threads: usize) -> Result<(Address, Sockets), BindError> {
-    let mut address = Address::Tcp { host: host.to_owned(), port };
+fn bind_tcp(host: &str, port: u16, protocol: Protocol, threads: usize) -> Result<(Address, Sockets), BindError> {
+    let mut address = Address::Tcp { host: host.to_owned(), port, protocol };
     let mut sockets = Vec::new();
     for (nth, ip) in resolve(host, &address)?.into_iter().enumerate() {
         let Address::Tcp { port, .. } = &mut address else { unreachable!("made as Tcp above") };
@@ -202,7 +216,7 @@ enum Sharing {
 }
 
 fn listen_on(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(socket2::Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -219,8 +233,8 @@ fn listen_on(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpL
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, threads: usize) -> Result<(Address, Sockets), BindError> {
-    let address = Address::Unix(path.to_owned());
+fn bind_unix(path: &Path, protocol: Protocol, threads: usize) -> Result<(Address, Sockets), BindError> {
+    let address = Address::Unix { path: path.to_owned(), protocol };
     let bound = match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match occupant(path) {
             Occupant::Listener => Err(error),
@@ -285,7 +299,7 @@ fn explain(address: Address, error: io::Error) -> BindError {
 impl Drop for Bound {
     fn drop(&mut self) {
         for address in &self.addresses {
-            if let Address::Unix(path) = address {
+            if let Address::Unix { path, .. } = address {
                 // Gone already is what we want.
                 let _ = std::fs::remove_file(path);
             }

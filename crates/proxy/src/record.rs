@@ -1,12 +1,11 @@
 //! What is told of a request when it has ended: one event, made in one place.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::Version;
+use http::{RequestHead, Version};
 use policy::NodeLabel;
 use telemetry::RequestEvent;
 use units::{Ending, Phase};
@@ -97,17 +96,14 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         Phase::Queue => Some(now),
         _ => story.granted.or(story.handed_over),
     };
+    let told = request.and_then(|request| request.told.as_ref());
     let (node, worker) = story.worker().unwrap_or(("", 0));
     let event = RequestEvent {
         unix_us: connection.thread.unix_us(story.began),
-        client: connection.peer.address.parse::<IpAddr>().ok(),
+        client: told.map_or(connection.peer.ip, |told| told.address),
         method: request.map_or(b"", |request| request.head.method.of(input)),
         target: request.map_or(b"", |request| request.head.target.of(input)),
-        version: match request.map(|request| request.head.version) {
-            Some(Version::Http11) => "1.1",
-            Some(Version::Http10) => "1.0",
-            None => "",
-        },
+        version: request.map_or("", |request| version(request.head, input)),
         status: story.status,
         bytes_in: story.bytes_in,
         bytes_out: story.bytes_out,
@@ -120,6 +116,16 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         id: request.map_or_else(|| connection.thread.make_id(), |request| request.id),
     };
     connection.thread.log(|out| telemetry::write_line(&event, format, out));
+}
+
+/// The version that the client speaks, with a gateway if there is one.
+fn version<'i>(head: &RequestHead, input: &'i [u8]) -> &'i str {
+    let protocol = head.gateway.map(|gateway| gateway.protocol.of(input));
+    let told = protocol.and_then(|text| std::str::from_utf8(text).ok()?.strip_prefix("HTTP/"));
+    told.unwrap_or(match head.version {
+        Version::Http11 => "1.1",
+        Version::Http10 => "1.0",
+    })
 }
 
 fn microseconds(duration: Duration) -> u64 {

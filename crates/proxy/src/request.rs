@@ -7,6 +7,7 @@ use units::{Cause, Ending, Phase, RequestId};
 
 use crate::{
     body::Upload,
+    client::{self, Told},
     connection::Connection,
     exchange, queue,
     record::{self, Story},
@@ -31,6 +32,8 @@ pub(crate) enum After {
 pub(crate) struct Request<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) id: RequestId,
+    /// What a trusted proxy tells of the client.
+    pub(crate) told: Option<Told>,
     /// `limits.time`.
     pub(crate) time: Duration,
 }
@@ -45,7 +48,10 @@ impl Request<'_> {
 pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length: usize) -> After {
     let mut story = Story::begin(Instant::now());
     let settings = connection.thread.settings();
-    let request = Request { head, id: connection.thread.make_id(), time: settings.time };
+    let told = client::told(&connection.peer, &settings.trusted_proxies, head, &connection.input);
+    let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
+    let id = id.unwrap_or_else(|| connection.thread.make_id());
+    let request = Request { head, id, told, time: settings.time };
     let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;

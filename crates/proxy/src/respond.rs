@@ -244,7 +244,8 @@ fn write_app_head(
         // A response that is complete already needs no chunks.
         attempt.mailbox.look(|mail| (tells && mail.last).then_some(mail.body.len() as u64))
     });
-    let (framing, length) = http::response_framing(head.status, request.head.is_head, request.head.version, declared);
+    let (framing, length) =
+        http::response_framing(head.status, request.head.is_head, request.head.answer_version(), declared);
     story.answered(head.status);
     let keep = may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
     connection.closing |= !keep;
@@ -296,7 +297,7 @@ fn finish_head(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(request) = request {
-        http::write_field(out, b"X-Request-Id", &request.id.digits());
+        http::write_field(out, b"X-Request-Id", request.id.as_bytes());
     }
     if connection.thread.settings().expose == Expose::Shown
         && let Some((node, pid)) = story.worker()

@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     io,
     rc::Rc,
     sync::Arc,
@@ -26,7 +27,7 @@ use crate::{
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
     links::{Link, Links},
-    listener::Listener,
+    listener::{Entry, Listener},
     page::Page,
     stream::Stream,
 };
@@ -42,6 +43,9 @@ const SPARE_SIZE: usize = 64 * 1024;
 
 /// After so many connections at a time it is worth giving memory back once they have ended.
 const BURST: usize = 128;
+
+/// So seldom a thread says the same of what gateways send, and it does not take.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// After the kernel has refused a new descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -65,6 +69,8 @@ pub(crate) struct Thread {
     dates: RefCell<DateCache>,
     ids: RefCell<RequestIds>,
     wall: Cell<(Instant, u64)>,
+    /// Which complaints were made, and when.
+    complaints: RefCell<HashMap<&'static str, Instant>>,
     sink: LogSink,
     log: RefCell<Vec<u8>>,
     buffers: RefCell<Vec<Vec<u8>>>,
@@ -75,7 +81,7 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) index: usize,
-    pub(crate) listeners: Vec<(u16, Listener)>,
+    pub(crate) listeners: Vec<(Entry, Listener)>,
     pub(crate) connections_max: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) table: watch::Receiver<Arc<NodeTable>>,
@@ -105,18 +111,19 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         dates: RefCell::default(),
         ids: RefCell::default(),
         wall: Cell::new(wall_clock()),
+        complaints: RefCell::default(),
         sink,
         log: RefCell::default(),
         buffers: RefCell::default(),
         heads: RefCell::default(),
     });
     let mut accepting = JoinSet::new();
-    for (number, listener) in listeners {
+    for (entry, listener) in listeners {
         let acceptor = match listener {
             Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
             Listener::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
         };
-        accepting.spawn_local(Rc::clone(&thread).accept(acceptor, number, commands.clone()));
+        accepting.spawn_local(Rc::clone(&thread).accept(acceptor, entry, commands.clone()));
     }
     let follow = spawn_local(Rc::clone(&thread).follow(table));
     let tick = spawn_local(Rc::clone(&thread).tick());
@@ -144,16 +151,17 @@ enum Acceptor {
 }
 
 impl Acceptor {
-    async fn accept(&self, listener: u16) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self, entry: Entry) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(acceptor) => {
                 let (stream, address) = acceptor.accept().await?;
-                let peer = Peer { address: address.ip().to_canonical().to_string(), port: address.port(), listener };
+                let ip = address.ip().to_canonical();
+                let peer = Peer { ip: Some(ip), address: ip.to_string(), port: address.port(), entry };
                 Ok((Stream::Tcp(stream), peer))
             }
             Self::Unix(acceptor) => {
                 let (stream, _) = acceptor.accept().await?;
-                Ok((Stream::Unix(stream), Peer { address: String::new(), port: 0, listener }))
+                Ok((Stream::Unix(stream), Peer { ip: None, address: String::new(), port: 0, entry }))
             }
         }
     }
@@ -183,11 +191,11 @@ impl Thread {
     }
 
     /// Accepts until the edge drains, and then what the kernel has queued: those clients have connected in time.
-    async fn accept(self: Rc<Self>, acceptor: Acceptor, number: u16, mut commands: watch::Receiver<Command>) {
+    async fn accept(self: Rc<Self>, acceptor: Acceptor, entry: Entry, mut commands: watch::Receiver<Command>) {
         loop {
             let accepted = tokio::select! {
                 biased;
-                accepted = acceptor.accept(number) => accepted,
+                accepted = acceptor.accept(entry) => accepted,
                 _ = commands.wait_for(|command| command.stage != Stage::Serving) => return,
             };
             match accepted {
@@ -287,6 +295,20 @@ impl Thread {
     /// Appends the Date field's value at `now` (RFC 9110 §6.6.1).
     pub(crate) fn write_date(&self, now: Instant, out: &mut Vec<u8>) {
         out.extend_from_slice(self.dates.borrow_mut().at(self.unix_us(now) / 1_000_000));
+    }
+
+    /// Tells the operator that a gateway was refused, and why; now and then.
+    pub(crate) fn complain(&self, peer: &Peer, start: &[u8], why: &'static str) {
+        let now = Instant::now();
+        let mut complaints = self.complaints.borrow_mut();
+        if complaints.get(why).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
+            return;
+        }
+        complaints.insert(why, now);
+        let from = if peer.address.is_empty() { "a Unix socket" } else { &peer.address };
+        let first = &start[..start.len().min(4)];
+        self.sink
+            .message(&format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}"));
     }
 
     /// Adds a line to the access log.

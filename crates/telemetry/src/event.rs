@@ -86,7 +86,7 @@ fn text(event: &RequestEvent<'_>, out: &mut Vec<u8>) {
     out.push(b' ');
     out.extend_from_slice(event.ending.cause.name().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(&event.id.digits());
+    out.extend_from_slice(event.id.as_bytes());
     out.push(b'\n');
 }
 
@@ -133,7 +133,7 @@ fn json(event: &RequestEvent<'_>, out: &mut Vec<u8>) {
     key(b"tierce.phase", out);
     write_json(phase(event.ending.phase).as_bytes(), out);
     key(b"tierce.request_id", out);
-    write_json(&event.id.digits(), out);
+    write_json(event.id.as_bytes(), out);
     out.extend_from_slice(b"}\n");
 }
 
@@ -188,7 +188,7 @@ mod tests {
             node: "web.2",
             worker: 1234,
             ending: Ending::SERVED,
-            id: RequestId(255),
+            id: RequestId::new(255),
         }
     }
 

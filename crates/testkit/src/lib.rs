@@ -7,6 +7,7 @@
 mod project; // a directory with an application, and commands in it
 mod running; // a Tierce that was started there
 mod client; // HTTP/1.1, one connection
+mod nginx; // a real nginx in front
 mod load; // unique POSTs at a steady rate, whatever becomes of them
 mod processes; // what runs, from /proc
 mod ports; // where to listen without being in each other's way
@@ -14,6 +15,7 @@ mod wait; // until something is true, with a deadline
 
 pub use client::{Client, Response};
 pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
+pub use nginx::Nginx;
 pub use ports::free_port;
 pub use processes::{descendants, is_alive, processes_of, signal};
 pub use project::{Finished, Project, python};

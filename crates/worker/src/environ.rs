@@ -1,14 +1,15 @@
 //! The environ (PEP 3333): a copy of the listener's template and what this request adds.
 //!
-//! Invariant: a real `dict` of native strings; every key is an interned object made once. Names with `_` and `Proxy`
-//! never arrive: the edge drops them, because they could pass for other variables.
+//! Invariant: a real `dict` of native strings; every key is an interned object made once. Fields with `_` in their names and
+//! `Proxy` never arrive: the edge drops them, because they could pass for other variables. Variables come only from a
+//! gateway, which is trusted, and none of them is one of `wsgi.…`.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
-use link::{BodyLength, RequestHead, flags};
+use link::{BodyLength, Field, Place, RequestHead, flags};
 use pyo3::{
     prelude::*,
     types::{PyDict, PyString},
@@ -25,8 +26,12 @@ const NAME_MAX: usize = 64;
 pub(crate) struct Environs {
     templates: Vec<Py<PyDict>>,
     keys: Keys,
-    names: Mutex<HashMap<Box<[u8]>, Py<PyString>>>,
+    fields: Names,
+    variables: Names,
 }
+
+/// Names that have been seen, and the keys of the environ that belong to them.
+type Names = Mutex<HashMap<Box<[u8]>, Py<PyString>>>;
 
 #[derive(Debug)]
 struct Keys {
@@ -41,6 +46,8 @@ struct Keys {
     remote_port: Py<PyString>,
     content_length: Py<PyString>,
     input: Py<PyString>,
+    scheme: Py<PyString>,
+    https: Py<PyString>,
 }
 
 impl Environs {
@@ -59,8 +66,10 @@ impl Environs {
             remote_port: key("REMOTE_PORT"),
             content_length: key("CONTENT_LENGTH"),
             input: key("wsgi.input"),
+            scheme: key("wsgi.url_scheme"),
+            https: key("https"),
         };
-        Ok(Self { templates, keys, names: Mutex::default() })
+        Ok(Self { templates, keys, fields: Mutex::default(), variables: Mutex::default() })
     }
 
     /// The environ of one request.
@@ -91,6 +100,9 @@ impl Environs {
         if request_flags & flags::HTTP10 != 0 {
             environ.set_item(&keys.protocol, &keys.http10)?;
         }
+        if request_flags & flags::HTTPS != 0 {
+            environ.set_item(&keys.scheme, &keys.https)?;
+        }
         environ.set_item(&keys.remote_addr, latin1(py, head.client)?)?;
         environ.set_item(&keys.remote_port, head.client_port.to_string())?;
         environ.set_item(&keys.input, input)?;
@@ -107,8 +119,12 @@ impl Environs {
             if field.name.eq_ignore_ascii_case(b"content-length") && head.body_length != BodyLength::None {
                 continue;
             }
-            let key = self.key(py, field.name)?;
+            let key = self.key(py, &field)?;
             let value = latin1(py, field.value)?;
+            if field.place == Place::Variable {
+                environ.set_item(key, value)?;
+                continue;
+            }
             // RFC 9110 §5.3: repeated fields mean a list; RFC 9113 §8.2.3: cookies join with "; ".
             let Some(first) = environ.get_item(&key)? else {
                 environ.set_item(key, value)?;
@@ -122,16 +138,24 @@ impl Environs {
         Ok(())
     }
 
-    fn key<'py>(&self, py: Python<'py>, name: &[u8]) -> PyResult<Bound<'py, PyString>> {
-        if let Some(key) = self.names.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+    fn key<'py>(&self, py: Python<'py>, field: &Field<'_>) -> PyResult<Bound<'py, PyString>> {
+        let name = field.name;
+        let known = match field.place {
+            Place::Field => &self.fields,
+            Place::Variable => &self.variables,
+        };
+        if let Some(key) = known.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(key.bind(py).clone());
         }
-        let text = variable(name);
+        let text = match field.place {
+            Place::Field => variable(name),
+            Place::Variable => name.to_vec(),
+        };
         if NAME_MAX < name.len() {
             return latin1(py, &text);
         }
         let key = PyString::intern(py, &String::from_utf8_lossy(&text));
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = known.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() < NAMES {
             names.insert(name.into(), key.clone().unbind());
         }

@@ -3,6 +3,7 @@
 
 mod bench; // Tierce and its peers, side by side
 mod layers; // who may depend on whom
+mod nginx; // the nginx of the whole-program tests
 mod python; // the environment of the whole-program tests
 
 use std::{
@@ -40,6 +41,7 @@ fn test() -> Result<()> {
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
     step(Command::new("python3").args(["-m", "unittest", "discover", "-s", "bench"]))?;
     python::prepare(&root())?;
+    nginx::prepare()?;
     // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
     step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
 }

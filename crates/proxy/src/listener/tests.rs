@@ -1,7 +1,7 @@
 use super::*;
 
 fn tcp(host: &str, port: u16) -> Vec<Listen> {
-    vec![Listen::Tcp { host: host.to_owned(), port }]
+    vec![Listen::Tcp { host: host.to_owned(), port, protocol: Protocol::Http }]
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("web.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let listen = vec![Listen::Unix { path: path.clone() }];
+    let listen = vec![Listen::Unix { path: path.clone(), protocol: Protocol::Http }];
     let bound = bind(&listen, 2).unwrap();
     assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
     drop(bound);
@@ -36,10 +36,12 @@ fn one_that_is_taken_by_ourselves_is_told_from_one_that_others_have() {
         let error = bind(&[tcp(first, in_use), tcp(second, in_use)].concat(), 1).unwrap_err();
         assert!(matches!(error, BindError::Twice { .. }), "{first}, {second}: {error}");
     }
-    let other = Address::Tcp { host: "127.0.0.2".to_owned(), port: in_use };
+    let other = Address::Tcp { host: "127.0.0.2".to_owned(), port: in_use, protocol: Protocol::Http };
     let error = taken_by_ourselves(
         &[other],
-        BindError::InUse { address: Address::Tcp { host: "127.0.0.1".to_owned(), port: in_use } },
+        BindError::InUse {
+            address: Address::Tcp { host: "127.0.0.1".to_owned(), port: in_use, protocol: Protocol::Http },
+        },
     );
     assert!(matches!(error, BindError::InUse { .. }), "{error}");
 }
@@ -52,7 +54,7 @@ fn what_is_no_socket_that_was_left_behind_is_left_alone() {
     drop(UnixListener::bind(&dead).unwrap());
     std::os::unix::fs::symlink(&dead, &link).unwrap();
     for path in [&file, &link, &directory.path().to_owned()] {
-        let error = bind(&[Listen::Unix { path: path.clone() }], 1).unwrap_err();
+        let error = bind(&[Listen::Unix { path: path.clone(), protocol: Protocol::Http }], 1).unwrap_err();
         assert!(matches!(error, BindError::Occupied { .. }), "{error}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");

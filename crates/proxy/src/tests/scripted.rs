@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Expose, Listen, OnDisconnect};
+use config::{Expose, Listen, OnDisconnect, Protocol};
 use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, State, write_frame, write_response};
 use policy::{NodeLabel, Shared, WorkerEntry};
 use sys::SharedWords;
@@ -52,9 +52,11 @@ impl Scripted {
         let sink =
             LogSink::start(log.path().to_owned(), Output::FileOnly, LineFormat::Json, Messages::start(|_| ()).unwrap())
                 .unwrap();
-        let bound = crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0 }], 1).unwrap();
+        let bound =
+            crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0, protocol: Protocol::Http }], 1).unwrap();
         let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
         let mut settings = Settings {
+            trusted_proxies: Default::default(),
             head: http::Limits::default(),
             body: 1 << 20,
             patience: DEADLINE,
