@@ -126,6 +126,25 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_answer_at_the_end_is_told_so() {
+        let (_project, place) = place();
+        let asked = place.clone();
+        let asking = std::thread::spawn(move || {
+            while !asked.socket().exists() {
+                std::thread::yield_now();
+            }
+            ask(&asked, &Ask::Reload)
+        });
+        serving(&place, async move |server, mut calls| {
+            let call: Call = calls.recv().await.unwrap();
+            server.finish().await;
+            drop(call);
+        });
+        let answer = asking.join().unwrap().unwrap();
+        assert!(matches!(&answer, Answer::Refused { code: 69, text } if text.contains("stopping")), "{answer:?}");
+    }
+
+    #[test]
     fn a_project_may_lie_deeper_than_a_socket_address_is_long() {
         let project = tempfile::tempdir().unwrap();
         let deep = project.path().join("a-directory-with-a-long-name/".repeat(8));

@@ -8,7 +8,7 @@ use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
     time::{Duration, timeout},
 };
@@ -45,6 +45,8 @@ pub struct Server {
     path: PathBuf,
     turns: Arc<Semaphore>,
     task: JoinHandle<()>,
+    /// Tells that what has not been answered will not be any more.
+    end: watch::Sender<()>,
 }
 
 impl Server {
@@ -60,15 +62,16 @@ impl Server {
         let (calls, receiver) = mpsc::channel(CLIENTS_MAX);
         let turns = Arc::new(Semaphore::new(CLIENTS_MAX));
         let free = Arc::clone(&turns);
+        let (end, ended) = watch::channel(());
         let task = spawn_local(async move {
             loop {
                 let Ok(turn) = Arc::clone(&free).acquire_owned().await else { return };
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let calls = calls.clone();
+                        let (calls, ended) = (calls.clone(), ended.clone());
                         spawn_local(async move {
                             // A client that has gone does not want its answer.
-                            let _ = serve(stream, &calls).await;
+                            let _ = serve(stream, &calls, ended).await;
                             drop(turn);
                         });
                     }
@@ -76,19 +79,22 @@ impl Server {
                 }
             }
         });
-        Ok((Self { path, turns, task }, receiver))
+        Ok((Self { path, turns, task, end }, receiver))
     }
 
-    /// Takes no more questions, and returns when the answers that were given have been written.
+    /// Takes no more questions, tells those who have no answer that there will be none, and returns when all answers
+    /// have been written.
     pub async fn finish(self) {
         self.task.abort();
+        // Where nobody waits, nobody has to be told.
+        let _ = self.end.send(());
         // A client that does not read, or does not ask, is not waited for any longer.
         let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
         let _ = timeout(ANSWER_TIME, self.turns.acquire_many(all)).await;
     }
 }
 
-async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()> {
+async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>, mut ended: watch::Receiver<()>) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = BufReader::new(reader).take(QUESTION_MAX);
@@ -98,7 +104,11 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>) -> io::Result<()>
             let (sender, answer) = oneshot::channel();
             let gone = || Answer::Refused { code: 69, text: "error: tierce is stopping".to_owned() };
             match calls.send(Call { ask, answer: sender }).await {
-                Ok(()) => answer.await.unwrap_or_else(|_| gone()),
+                Ok(()) => tokio::select! {
+                    biased;
+                    answer = answer => answer.unwrap_or_else(|_| gone()),
+                    _ = ended.changed() => gone(),
+                },
                 Err(_) => gone(),
             }
         }
