@@ -184,6 +184,7 @@ impl Running {
     async fn go_down(&self) -> Ended {
         let limit = self.supervisor.config().limits.drain;
         let until = Instant::now() + limit;
+        self.supervisor.wind_down();
         let mut edge = self.edge.borrow_mut().take();
         let mut connections_cut = false;
         if let Some(edge) = &mut edge {

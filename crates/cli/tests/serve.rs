@@ -135,6 +135,45 @@ fn ps_tells_what_runs() {
 }
 
 #[test]
+fn ps_shows_nodes_that_start_and_drain() {
+    let app = "import os, time\n\ndef until(file):\n    while not os.path.exists(file):\n        time.sleep(0.01)\n\n\
+               if os.environ['HOSTNAME'] != 'web.1':\n    until('go')\n\n\
+               def app(environ, start_response):\n    if environ['PATH_INFO'] == '/wait':\n        until('end')\n    \
+               start_response('200 OK', [])\n    return [b'ok']\n";
+    let project = Project::new(TIERCE, app, "app = 'app:app'\nworkers = 1");
+    let mut running = project.up(&[]);
+    let states = || {
+        let ps = running.ps();
+        let state = |item: &serde_json::Value| format!("{} {}", item["node"], item["state"]).replace('"', "");
+        ps["items"].as_array().unwrap().iter().map(state).collect::<Vec<_>>()
+    };
+    let begin = |words: &[&str]| project.command(words).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut scaling = begin(&["scale", "web=2"]);
+    wait_for("the second node to start", || states() == ["web.1 ready", "web.2 starting"]);
+    project.write("go", "");
+    assert!(scaling.wait().unwrap().success());
+    assert_eq!(states(), ["web.1 ready", "web.2 ready"]);
+    let mut clients: Vec<_> = (0..8).map(|_| running.client()).collect();
+    for client in &mut clients {
+        client.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    wait_for("requests in both", || {
+        let ps = running.ps();
+        ps["items"].as_array().unwrap().iter().all(|node| node["in_flight"] != 0)
+    });
+    let mut scaling = begin(&["scale", "web=1"]);
+    wait_for("the second node to drain", || states() == ["web.1 ready", "web.2 draining"]);
+    running.signal("TERM");
+    wait_for("the first to drain too", || states() == ["web.1 draining", "web.2 draining"]);
+    project.write("end", "");
+    for client in &mut clients {
+        assert_eq!(client.response().unwrap().text(), "ok");
+    }
+    scaling.wait().unwrap();
+    assert_eq!(running.wait(), Some(0));
+}
+
+#[test]
 fn logs_hold_what_the_application_prints_and_each_request() {
     let app = format!(
         "{HELLO}\n\n@app.get('/say')\ndef say():\n    print('hello from the application')\n    return 'said'\n"

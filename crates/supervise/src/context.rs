@@ -10,7 +10,10 @@ use sys::{OwnHostName, User};
 use telemetry::LogSink;
 use tokio::sync::watch;
 
-use crate::{ended::OomKills, extension::Extension, interpreter::Interpreter, start_error::StartError, table::Table};
+use crate::{
+    ended::OomKills, extension::Extension, interpreter::Interpreter, roster::Roster, start_error::StartError,
+    table::Table,
+};
 
 /// A listener as the application sees it (`SERVER_NAME`, `SERVER_PORT`, `wsgi.url_scheme`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +69,7 @@ pub(crate) struct Context {
     pub(crate) listeners: Vec<ListenerName>,
     pub(crate) isolation: Isolation,
     pub(crate) oom_kills: OomKills,
+    pub(crate) roster: Roster,
 }
 
 impl Context {
@@ -81,6 +85,7 @@ impl Context {
             listeners: parts.listeners,
             isolation,
             oom_kills: OomKills::new(),
+            roster: Roster::default(),
         };
         (Rc::new(context), parts.config, parts.interpreter)
     }

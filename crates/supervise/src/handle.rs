@@ -40,10 +40,8 @@ pub(crate) struct WorkerView {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) index: u32,
-    pub(crate) label: Arc<NodeLabel>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) view: Rc<RefCell<View>>,
-    pub(crate) context: Rc<Context>,
 }
 
 impl NodeHandle {
@@ -51,57 +49,55 @@ impl NodeHandle {
     pub(crate) fn workers(&self) -> Vec<WorkerId> {
         self.view.borrow().workers.iter().filter_map(|worker| worker.id).collect()
     }
+}
 
-    /// The item of `ps`.
-    pub(crate) fn status(&self) -> NodeStatus {
-        let view = self.view.borrow();
-        let name = self.label.name.clone();
-        let worker = |WorkerView { pid, id, leaving, link }: &WorkerView| {
-            let load = id.map(|id| self.context.shared.load(id)).unwrap_or_default();
-            let vitals = link.as_ref().map(|link| link.vitals()).unwrap_or_default();
-            let (threads, rss) = process(*pid);
-            let state = match (view.state, id) {
-                (State::Draining, _) => State::Draining,
-                _ if *leaving => State::Draining,
-                (_, Some(_)) => State::Ready,
-                (_, None) => State::Starting,
-            };
-            WorkerStatus {
-                pid: *pid,
-                state: state.into(),
-                requests: load.requests,
-                in_flight: load.in_flight,
-                slots: load.slots,
-                threads,
-                rss,
-                reasons: Some(WorkerReasons {
-                    window: load.window,
-                    gil_wait: vitals.gil_wait.as_secs_f64(),
-                    switch_interval: vitals.switch_interval.as_secs_f64(),
-                    verdict: status::verdict(vitals.verdict).to_owned(),
-                }),
-            }
+/// The item of `ps`.
+pub(crate) fn status(label: &NodeLabel, view: &View, context: &Context) -> NodeStatus {
+    let worker = |WorkerView { pid, id, leaving, link }: &WorkerView| {
+        let load = id.map(|id| context.shared.load(id)).unwrap_or_default();
+        let vitals = link.as_ref().map(|link| link.vitals()).unwrap_or_default();
+        let (threads, rss) = process(*pid);
+        let state = match (view.state, id) {
+            (State::Draining, _) => State::Draining,
+            _ if *leaving => State::Draining,
+            (_, Some(_)) => State::Ready,
+            (_, None) => State::Starting,
         };
-        let workers: Vec<_> = view.workers.iter().map(worker).collect();
-        let settling: u64 = view.settling.iter().map(|id| self.context.shared.load(*id).requests).sum();
-        let uts = self.context.isolation == Isolation::Uts;
-        NodeStatus {
-            state: view.state.into(),
-            hostname: if uts {
-                name.clone()
-            } else {
-                rustix::system::uname().nodename().to_string_lossy().into_owned()
-            },
-            isolation: if uts { "uts" } else { "env" }.to_owned(),
-            generation: self.label.generation,
-            pid: view.pid,
-            requests: view.past_requests + settling + workers.iter().map(|worker| worker.requests).sum::<u64>(),
-            in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
-            slots: workers.iter().map(|worker| worker.slots).sum(),
-            rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,
-            uptime: view.born.elapsed().as_secs_f64(),
-            node: name,
-            workers,
+        WorkerStatus {
+            pid: *pid,
+            state: state.into(),
+            requests: load.requests,
+            in_flight: load.in_flight,
+            slots: load.slots,
+            threads,
+            rss,
+            reasons: Some(WorkerReasons {
+                window: load.window,
+                gil_wait: vitals.gil_wait.as_secs_f64(),
+                switch_interval: vitals.switch_interval.as_secs_f64(),
+                verdict: status::verdict(vitals.verdict).to_owned(),
+            }),
         }
+    };
+    let workers: Vec<_> = view.workers.iter().map(worker).collect();
+    let settling: u64 = view.settling.iter().map(|id| context.shared.load(*id).requests).sum();
+    let uts = context.isolation == Isolation::Uts;
+    NodeStatus {
+        node: label.name.clone(),
+        state: view.state.into(),
+        hostname: if uts {
+            label.name.clone()
+        } else {
+            rustix::system::uname().nodename().to_string_lossy().into_owned()
+        },
+        isolation: if uts { "uts" } else { "env" }.to_owned(),
+        generation: label.generation,
+        pid: view.pid,
+        requests: view.past_requests + settling + workers.iter().map(|worker| worker.requests).sum::<u64>(),
+        in_flight: workers.iter().map(|worker| worker.in_flight).sum(),
+        slots: workers.iter().map(|worker| worker.slots).sum(),
+        rss: workers.iter().map(|worker| worker.rss).sum::<u64>() + process(view.pid).1,
+        uptime: view.born.elapsed().as_secs_f64(),
+        workers,
     }
 }

@@ -15,6 +15,7 @@ mod supervisor; // all nodes: start, scale, reload, restart, down
 mod regulate; // what is looked at a few times a second
 mod node; // a node's life
 mod handle; // what others see of a node
+mod roster; // every node that lives
 mod status; // what is told of nodes
 mod start_error; // why a node could not be started
 mod worker; // one worker's place in a node

@@ -2,7 +2,7 @@
 //!
 //! | state    | goes on with                                                  | to              |
 //! |----------|---------------------------------------------------------------|-----------------|
-//! | Starting | all workers ready                                             | Ready           |
+//! | Starting | all workers ready, and told to get requests                   | Ready           |
 //! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
 //! | Ready    | a worker ends (it is replaced)                                | Ready           |
 //! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
@@ -145,13 +145,7 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
-    let handle = NodeHandle {
-        index: node.plan.index,
-        label: Arc::clone(&node.label),
-        commands,
-        view: Rc::clone(&node.view),
-        context: Rc::clone(&node.plan.context),
-    };
+    let handle = NodeHandle { index: node.plan.index, commands, view: Rc::clone(&node.view) };
     spawn_local(node.run(orders));
     Ok(handle)
 }
@@ -163,8 +157,10 @@ impl Node {
         let born = Instant::now();
         let view =
             View { state: State::Starting, workers: Vec::new(), pid: 0, born, settling: Vec::new(), past_requests: 0 };
+        let (label, view) = (Arc::new(NodeLabel { name, generation: plan.generation }), Rc::new(RefCell::new(view)));
+        plan.context.roster.enter(plan.index, &label, &view);
         Self {
-            label: Arc::new(NodeLabel { name, generation: plan.generation }),
+            label,
             id: plan.context.shared.add_node(),
             processes: HashMap::new(),
             serials: 0,
@@ -176,16 +172,18 @@ impl Node {
             zygote_born: born,
             events,
             sender,
-            view: Rc::new(RefCell::new(view)),
+            view,
             plan,
         }
     }
 
     async fn become_ready(&mut self) -> Result<(), StartError> {
         self.start_process(0)?;
+        self.show();
         while !(self.imported && self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }))) {
             let Some(event) = self.events.recv().await else { break };
             self.handle(event).await?;
+            self.show();
             if let Some(place) = self.places.iter().find(|place| place.backoff.is_hopeless()) {
                 let explanation =
                     Explanation::new(format!("the workers of {} keep ending before they are ready", self.label.name))
@@ -196,7 +194,6 @@ impl Node {
                 return Err(StartError::application(explanation));
             }
         }
-        self.show();
         Ok(())
     }
 
@@ -529,7 +526,7 @@ impl Node {
         view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
         let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
         match view.state {
-            State::Starting | State::Failed if all_ready => view.state = State::Ready,
+            State::Starting | State::Failed if all_ready && self.active => view.state = State::Ready,
             State::Ready if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) => {
                 view.state = State::Starting;
             }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Its application is being imported, or its workers are not all ready.
+    /// Its application is being imported, its workers are not all ready, or it does not get requests yet.
     Starting,
-    /// All its workers are ready.
+    /// All its workers are ready, and get requests.
     Ready,
     /// It gets nothing new and finishes what it has.
     Draining,

@@ -25,7 +25,7 @@ use crate::{
     node::{self, Command, Plan},
     regulate,
     start_error::{Blame, StartError},
-    status::NodeStatus,
+    status::{NodeStatus, State},
 };
 
 /// The nodes of an application. Clones are the same.
@@ -44,6 +44,8 @@ struct Inner {
     busy: RefCell<Option<String>>,
     idle: Notify,
     regulator: RefCell<Option<JoinHandle<()>>>,
+    /// Nothing is started any more.
+    ending: Cell<bool>,
 }
 
 impl Drop for Inner {
@@ -175,6 +177,7 @@ impl Supervisor {
             busy: RefCell::default(),
             idle: Notify::new(),
             regulator: RefCell::default(),
+            ending: Cell::new(false),
         };
         let supervisor = Self { inner: Rc::new(inner) };
         let task = spawn_local(regulate::run(Rc::clone(&supervisor.inner.context)));
@@ -242,7 +245,7 @@ impl Supervisor {
                 Err(error) if replaced.is_empty() => return Err(error.into()),
                 Err(error) => return Err(ChangeError::Halfway { error, replaced }),
             };
-            replaced.extend(started.iter().map(|node| node.label.name.clone()));
+            replaced.push(format!("{name}.{index}"));
             self.inner.generation.set(generation);
             let old = {
                 let mut nodes = self.inner.nodes.borrow_mut();
@@ -255,10 +258,15 @@ impl Supervisor {
         Ok(changed)
     }
 
+    /// From now on the nodes get only what was accepted already, and nothing is started any more.
+    pub fn wind_down(&self) {
+        self.inner.ending.set(true);
+        self.inner.nodes.borrow().iter().for_each(|node| node.view.borrow_mut().state = State::Draining);
+    }
+
     /// Finishes what is in flight, at most so long, and ends all nodes.
     pub async fn down(&self, limit: Duration) -> Down {
-        // Whatever change is under way sees its nodes go; nothing is started any more.
-        *self.inner.busy.borrow_mut() = Some("going down".to_owned());
+        self.wind_down();
         let nodes = std::mem::take(&mut *self.inner.nodes.borrow_mut());
         Down { cut: drain_all(nodes, limit).await }
     }
@@ -296,10 +304,13 @@ impl Supervisor {
 
     /// What `ps` shows.
     pub fn status(&self) -> Vec<NodeStatus> {
-        self.inner.nodes.borrow().iter().map(NodeHandle::status).collect()
+        self.inner.context.roster.status(&self.inner.context)
     }
 
     fn begin(&self, what: String) -> Result<Busy, ChangeError> {
+        if self.inner.ending.get() {
+            return Err(ChangeError::Busy { with: "going down".to_owned() });
+        }
         let mut busy = self.inner.busy.borrow_mut();
         if let Some(with) = &*busy {
             return Err(ChangeError::Busy { with: with.clone() });
@@ -372,6 +383,10 @@ impl Supervisor {
 
     /// From now on they get requests.
     fn enlist(&self, started: Vec<NodeHandle>) {
+        if self.inner.ending.get() {
+            // They came too late; dropped, they end.
+            return;
+        }
         for node in &started {
             // A node that has gone again says so itself.
             let _ = node.commands.send(Command::Activate);
