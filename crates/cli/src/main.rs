@@ -13,7 +13,7 @@ mod steps; // progress on long steps
 mod refuse; // why it does not start
 mod detach; // the same in the background
 mod notify; // the service manager
-mod terminal; // the terminal and its loss
+mod signals; // what asks it to stop or to reload
 mod running; // what it does while it runs
 mod reload; // new code and configuration
 mod develop; // the same whenever a file changes

@@ -29,7 +29,8 @@ use crate::{
     notify::notify,
     project,
     refuse::status,
-    up::{Signals, record},
+    signals::{Signals, Stop, Wish},
+    up::record,
 };
 
 /// What the edge's threads need to close connections that wait for nothing, even when no time is given to the others.
@@ -100,11 +101,10 @@ impl Running {
                         Some(call) => self.begin(call),
                         None => break,
                     },
-                    _ = signals.interrupt.recv() => break self.say(FINISHING),
-                    _ = signals.terminate.recv() => break self.say(FINISHING),
-                    _ = signals.hangup.recv() => match signals.terminal.is_lost() {
-                        true => break self.say(HUNG_UP),
-                        false => self.hang_up(),
+                    wish = signals.next() => match wish {
+                        Wish::Stop(Stop::TerminalLost) => break self.say(HUNG_UP),
+                        Wish::Stop(_) => break self.say(FINISHING),
+                        Wish::Reload => self.hang_up(),
                     },
                 }
             }
@@ -114,7 +114,7 @@ impl Running {
         let ended = tokio::select! {
             ended = self.go_down() => ended,
             never = self.answer_while_ending(&mut calls, &mut waiting) => match never {},
-            () = signals.stop() => Ended { exit: Exit::INTERRUPTED, text: "stopped at once".to_owned() },
+            _ = signals.again() => Ended { exit: Exit::INTERRUPTED, text: "stopped at once".to_owned() },
         };
         self.say(&ended.text);
         if !waiting.is_empty() {

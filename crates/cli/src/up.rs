@@ -10,11 +10,7 @@ use supervise::{
     Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
 };
 use telemetry::{LineFormat, LogSink, Messages, Output};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    task::LocalSet,
-};
+use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     args::{Args, Up, name_and_number},
@@ -25,8 +21,8 @@ use crate::{
     project,
     refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail, status},
     running, say,
+    signals::Signals,
     steps::Steps,
-    terminal::Terminal,
 };
 
 /// The worker extension, built with this binary.
@@ -115,35 +111,6 @@ fn find_interpreter(args: &Args, config: &Config) -> Result<Interpreter, Prepare
     supervise::find_or_make(config, &project::environment(), &mut |step| steps.show(step))
 }
 
-/// What stops a running Tierce from outside.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    pub(crate) interrupt: Signal,
-    pub(crate) terminate: Signal,
-    pub(crate) hangup: Signal,
-    pub(crate) terminal: Terminal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let terminal = Terminal::now();
-        Ok(Self {
-            terminal,
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one that asks to stop.
-    pub(crate) async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// Whom the log is written for.
 pub(crate) fn reader() -> Reader {
     // In the background only `tierce logs` reads it.
@@ -225,7 +192,10 @@ impl Prepared {
         let shared = Arc::clone(&parts.shared);
         let started = tokio::select! {
             started = begin(parts, self.nodes, missing.as_deref(), up) => started,
-            () = signals.stop() => return Ok(Exit::INTERRUPTED),
+            stop = signals.stop() => {
+                sink.messages().show("stopped before it was ready");
+                return Ok(stop.exit());
+            }
         };
         let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
         let addresses = self.bound.addresses().to_vec();

@@ -95,35 +95,6 @@ fn a_second_interrupt_stops_at_once() {
     wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
 }
 
-/// Starts its arguments on a terminal, closes that when they are ready, and prints how they have ended.
-const ON_A_TERMINAL: &str = "
-import os, pty, sys
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-seen = b''
-while b'ready in' not in seen:
-    seen += os.read(terminal, 4096)
-os.close(terminal)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-";
-
-#[test]
-fn a_terminal_that_is_closed_stops_it() {
-    let project = Project::new(TIERCE, RUNS, "workers = 1");
-    let mut command = std::process::Command::new(testkit::python());
-    command.args(["-c", ON_A_TERMINAL, TIERCE, "-C"]).arg(project.path()).arg("up");
-    let mut child = command.spawn().unwrap();
-    let mut ended = None;
-    wait_for("its end", || {
-        ended = child.try_wait().unwrap();
-        ended.is_some()
-    });
-    assert_eq!(ended.unwrap().code(), Some(0));
-    assert!(project.read(".tierce/log/tierce.log").contains("the terminal was closed"));
-    wait_within(PROMISED, "all processes to be gone", || project.processes().is_empty());
-}
-
 #[test]
 fn held_requests_are_served_when_there_are_nodes_again() {
     let project = Project::new(TIERCE, RUNS, "workers = 1");

@@ -251,6 +251,40 @@ fn messages_that_nobody_reads_delay_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+/// Starts its arguments on a terminal, says which process they are, and takes the terminal away when it is told to.
+const ON_A_TERMINAL: &str = "
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+print(pid, flush=True)
+while b'ready in' not in os.read(terminal, 65536):
+    pass
+print('ready', flush=True)
+sys.stdin.readline()
+os.close(terminal)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+";
+
+#[test]
+fn the_loss_of_its_terminal_stops_it() {
+    use std::io::{BufRead, BufReader, Write};
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    let up = project.command(&["up"]);
+    let mut command = std::process::Command::new(testkit::python());
+    command.args(["-c", ON_A_TERMINAL]).arg(up.get_program()).args(up.get_args());
+    let (stdin, stdout) = (std::process::Stdio::piped(), std::process::Stdio::piped());
+    let mut parent = command.stdin(stdin).stdout(stdout).spawn().unwrap();
+    let mut said = BufReader::new(parent.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let pid: u32 = said.next().unwrap().parse().unwrap();
+    assert_eq!(said.next().as_deref(), Some("ready"));
+    testkit::signal(pid, "HUP");
+    wait_for("the reload, as the terminal is there", || project.read(".tierce/log/tierce.log").contains("reloaded in"));
+    parent.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(said.next().as_deref(), Some("0"), "it has drained and ended");
+    parent.wait().unwrap();
+}
+
 #[test]
 fn modules_are_found_on_the_configured_path() {
     let app = "import extra, os, sys\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
