@@ -3,17 +3,33 @@
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead, BufReader, Write},
+    io::{self, Write},
     os::unix::process::CommandExt,
-    process::{Command, Stdio},
+    process::Stdio,
+    time::Duration,
 };
 
-use crate::{args::Args, exit::Exit, say};
+use rustix::process::{Pid, Signal, kill_process};
+use telemetry::Messages;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::{
+    args::Args,
+    exit::Exit,
+    say,
+    signals::{Signals, Stop},
+};
 
 const VARIABLE: &str = "TIERCE_DETACHED";
 
 /// Ends what is said before being ready. No message begins with it.
 const READY: &str = "\x06ready";
+
+/// How long the last messages wait for somebody who reads them.
+const MESSAGES_TIME: Duration = Duration::from_secs(2);
 
 /// Whether this process is the one in the background.
 pub(crate) fn is_detached() -> bool {
@@ -25,36 +41,67 @@ pub(crate) fn ready_state() -> String {
     if is_detached() { format!("READY=1\nMAINPID={}", std::process::id()) } else { "READY=1".to_owned() }
 }
 
-/// Starts the one in the background and waits until it is ready or has failed.
+/// Starts the one in the background and waits until it is ready or has failed; whoever stops this stops that one too.
 pub(crate) fn start(args: &Args) -> Exit {
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = std::process::Command::new("/proc/self/exe");
     let mut words = std::env::args_os();
     if let Some(program) = words.next() {
         command.arg0(program);
     }
     command.args(words).env(VARIABLE, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     sys::prepare_daemon(&mut command);
-    let spawned =
-        command.spawn().and_then(|mut child| Ok((child.stderr.take().ok_or(std::io::ErrorKind::BrokenPipe)?, child)));
-    let (said, mut child) = match spawned {
-        Ok(spawned) => spawned,
-        Err(error) => {
-            say::message(&format!("error: cannot start in the background: {error}"));
-            return Exit::FAILED;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let attended = runtime.and_then(|runtime| runtime.block_on(attend(Command::from(command), args)));
+    attended.unwrap_or_else(|error| {
+        say::message(&format!("error: cannot start in the background: {error}"));
+        Exit::FAILED
+    })
+}
+
+async fn attend(mut command: Command, args: &Args) -> io::Result<Exit> {
+    let mut signals = Signals::new()?;
+    // A thread's, so that signals are heard whether or not anybody reads.
+    let messages = Messages::start(say::message)?;
+    let mut child = command.spawn()?;
+    let pid = child.id();
+    let mut said = BufReader::new(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
+    let mut stopped = None;
+    let exit = loop {
+        tokio::select! {
+            line = said.next_line() => match line {
+                Ok(Some(line)) if line != READY => messages.show(&line),
+                // One that was told to stop may have become ready before it heard of it.
+                Ok(Some(_)) if stopped.is_some() => {}
+                Ok(Some(_)) => {
+                    if !args.quiet {
+                        messages.show(&format!("✓ running in the background (process {})", pid.unwrap_or(0)));
+                    }
+                    break Exit::DONE;
+                }
+                Ok(None) | Err(_) => {
+                    let code = child.wait().await?.code().and_then(|code| u8::try_from(code).ok());
+                    break stopped.map_or(Exit(code.unwrap_or(1)), not_started);
+                }
+            },
+            stop = signals.stop() => {
+                stopped = Some(stop);
+                if let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+                    // One that has ended needs no telling.
+                    let _ = kill_process(pid, Signal::TERM);
+                }
+            }
         }
     };
-    for line in BufReader::new(said).lines().map_while(Result::ok) {
-        if line == READY {
-            if !args.quiet {
-                say::message(&format!("✓ running in the background (process {})", child.id()));
-            }
-            return Exit::DONE;
-        }
-        say::message(&line);
-    }
-    match child.wait() {
-        Ok(status) => Exit(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
-        Err(_) => Exit::FAILED,
+    messages.close(MESSAGES_TIME);
+    Ok(exit)
+}
+
+/// For whoever waits for all nodes to be ready, an ordered end is none of success: as a shell shows a signal.
+fn not_started(stop: Stop) -> Exit {
+    match stop {
+        Stop::Interrupt => Exit::INTERRUPTED,
+        Stop::Terminate => Exit::TERMINATED,
+        Stop::TerminalLost => Exit::HUNG_UP,
     }
 }
 

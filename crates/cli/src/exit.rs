@@ -18,8 +18,12 @@ impl Exit {
     pub(crate) const NO_PERMISSION: Self = Self(77);
     /// The configuration or the application is wrong (EX_CONFIG).
     pub(crate) const CONFIG: Self = Self(78);
-    /// A second Ctrl-C.
+    /// The terminal went away before all was ready.
+    pub(crate) const HUNG_UP: Self = Self(129);
+    /// A second Ctrl-C, or one before all was ready.
     pub(crate) const INTERRUPTED: Self = Self(130);
+    /// SIGTERM while `up -d` waited.
+    pub(crate) const TERMINATED: Self = Self(143);
 }
 
 impl From<Exit> for ExitCode {

@@ -37,6 +37,27 @@ fn in_the_background_until_down() {
 }
 
 #[test]
+fn whoever_stops_a_detached_start_stops_what_it_has_started() {
+    let project = Project::new(TIERCE, "import time\nopen('begun', 'w')\ntime.sleep(60)\n", "app = 'app:app'");
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut up = project.command(&["up", "-d"]).spawn().unwrap();
+        wait_for("the import", || project.path().join("begun").exists());
+        std::fs::remove_file(project.path().join("begun")).unwrap();
+        testkit::signal(up.id(), signal);
+        assert_eq!(up.wait().unwrap().code(), Some(code));
+        assert_eq!(project.run(&["ps"]).code, 69, "it waits for the end of the other");
+    }
+    // The same in the foreground, where an ordered end is no failure.
+    for (signal, code) in [("INT", 130), ("TERM", 0)] {
+        let mut up = project.command(&["up"]).spawn().unwrap();
+        wait_for("the import", || project.path().join("begun").exists());
+        std::fs::remove_file(project.path().join("begun")).unwrap();
+        testkit::signal(up.id(), signal);
+        assert_eq!(up.wait().unwrap().code(), Some(code));
+    }
+}
+
+#[test]
 fn a_scale_outlives_the_process() {
     let project = Project::new(TIERCE, APP, "workers = 1");
     let nodes = |running: &testkit::Running<'_>| running.ps()["items"].as_array().unwrap().len();

@@ -75,7 +75,7 @@ impl Messages {
     }
 
     /// Shows what waits, at most so long, and ends the thread.
-    pub(crate) fn close(&self, limit: Duration) {
+    pub fn close(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
         let mut queue = self.inner.queue();
         queue.closing = true;
