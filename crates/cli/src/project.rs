@@ -56,7 +56,7 @@ pub(crate) fn again(args: &Args) -> impl Fn(&Overrides) -> Result<Config, Proble
 pub(crate) fn load_or_say(args: &Args, overrides: &Overrides) -> Result<Config, Exit> {
     load(args, overrides).map_err(|problems| {
         say::message(problems.to_string().trim_end());
-        Exit::CONFIG
+        if problems.are_the_command_lines() { Exit::USAGE } else { Exit::CONFIG }
     })
 }
 

@@ -113,6 +113,11 @@ fn commands_that_are_wrong() {
     fails(&project, &["scale", "web=x"], 2, &["web=5"]);
     fails(&project, &["up", "--scale", "shop=2"], 2, &["there is no service \"shop\""]);
     fails(&project, &["nonsense"], 2, &[]);
+    fails(&project, &["up", "-w", "x"], 2, &["--workers", "found \"x\""]);
+    fails(&project, &["up", "-t", "abc", "-b", "foo"], 2, &["--timeout", "--bind"]);
+    fails(&project, &["up", "a-b:app"], 2, &["APP"]);
+    project.write("tierce.toml", "workers = 0");
+    fails(&project, &["up", "-t", "abc"], 78, &["--timeout", "`workers`"]);
 }
 
 #[test]

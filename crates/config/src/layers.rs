@@ -8,8 +8,8 @@ use crate::{
     source::{Environment, Overrides},
 };
 
-fn word(text: &str, from: impl Into<String>) -> Given {
-    Given { raw: Raw::Text(text.to_owned()), origin: Origin::Word(from.into()) }
+fn variable(text: &str, name: &str) -> Given {
+    Given { raw: Raw::Text(text.to_owned()), origin: Origin::Variable(name.to_owned()) }
 }
 
 /// The value that counts for each key that was given anywhere.
@@ -20,17 +20,17 @@ pub(crate) fn merge(
 ) -> BTreeMap<String, Given> {
     let mut values = BTreeMap::new();
     if let Some(port) = environment.value("PORT") {
-        values.insert("listen".to_owned(), word(&format!("0.0.0.0:{port}"), "PORT"));
+        values.insert("listen".to_owned(), variable(&format!("0.0.0.0:{port}"), "PORT"));
     }
     if let Some(count) = environment.value("WEB_CONCURRENCY") {
-        values.insert("workers".to_owned(), word(count, "WEB_CONCURRENCY"));
+        values.insert("workers".to_owned(), variable(count, "WEB_CONCURRENCY"));
     }
     values.extend(file);
     // Variables of the application are a table; they are set as variables anyway.
     for key in KEYS.iter().filter(|key| key.path != "env") {
-        let variable = keys::variable(key.path);
-        if let Some(value) = environment.value(&variable) {
-            values.insert(key.path.to_owned(), word(value, variable));
+        let name = keys::variable(key.path);
+        if let Some(value) = environment.value(&name) {
+            values.insert(key.path.to_owned(), variable(value, &name));
         }
     }
     let seconds = flags
@@ -48,7 +48,8 @@ pub(crate) fn merge(
         ("log.access", &flags.access_log, "--access-log"),
     ] {
         if let Some(value) = value {
-            values.insert(path.to_owned(), word(value, flag));
+            let given = Given { raw: Raw::Text(value.clone()), origin: Origin::Flag(flag) };
+            values.insert(path.to_owned(), given);
         }
     }
     values

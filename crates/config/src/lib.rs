@@ -21,6 +21,6 @@ mod problem; // what is wrong, where, and what to do
 pub use keys::reference_markdown;
 pub use load::{load, project};
 pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
-pub use problem::{Place, Problem, Problems};
+pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;

@@ -54,15 +54,31 @@ pub struct Problem {
     pub note: Option<String>,
     /// What to do.
     pub hint: Option<String>,
+    /// What has to be corrected.
+    pub whose: Whose,
+}
+
+/// What has to be corrected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The project: its configuration, its files, its environment.
+    Projects,
+    /// The command, as it was typed.
+    CommandLines,
 }
 
 impl Problem {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self { what: what.into(), place: None, note: None, hint: None }
+        Self { what: what.into(), place: None, note: None, hint: None, whose: Whose::Projects }
     }
 
     pub(crate) fn at(mut self, place: Option<Place>) -> Self {
         self.place = place;
+        self
+    }
+
+    pub(crate) fn of_command_line(mut self) -> Self {
+        self.whose = Whose::CommandLines;
         self
     }
 
@@ -102,6 +118,13 @@ impl fmt::Display for Problem {
 /// Everything that is wrong; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Whether another command line is all that is needed.
+    pub fn are_the_command_lines(&self) -> bool {
+        self.0.iter().all(|problem| problem.whose == Whose::CommandLines)
+    }
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

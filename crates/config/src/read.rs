@@ -38,8 +38,17 @@ impl Raw {
 #[derive(Clone, Debug)]
 pub(crate) enum Origin {
     File(Place),
-    /// A variable or a flag, which hold text only.
-    Word(String),
+    /// A variable, which holds text only.
+    Variable(String),
+    /// A word of the command line, which is text only too.
+    Flag(&'static str),
+}
+
+impl Origin {
+    /// Whether it can hold nothing but text, whatever is meant.
+    pub(crate) fn is_word(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
 }
 
 impl Origin {

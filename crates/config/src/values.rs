@@ -26,11 +26,11 @@ impl Values {
     }
 
     pub(crate) fn reject(&mut self, path: &str, given: &Given, what: impl std::fmt::Display, hint: Option<String>) {
-        let (what, place) = match &given.origin {
-            Origin::File(place) => (format!("`{path}`: {what}"), Some(place.clone())),
-            Origin::Word(word) => (format!("{word}: {what}"), None),
+        let problem = match &given.origin {
+            Origin::File(place) => Problem::new(format!("`{path}`: {what}")).at(Some(place.clone())),
+            Origin::Variable(name) => Problem::new(format!("{name}: {what}")),
+            Origin::Flag(name) => Problem::new(format!("{name}: {what}")).of_command_line(),
         };
-        let problem = Problem::new(what).at(place);
         self.problems.push(match hint {
             Some(hint) => problem.hint(hint),
             None => problem,
@@ -67,7 +67,7 @@ impl Values {
         let given = self.given(path)?;
         let number = match (&given.raw, &given.origin) {
             (Raw::Number(number), _) => Some(*number),
-            (Raw::Text(text), Origin::Word(_)) => text.trim().parse().ok(),
+            (Raw::Text(text), origin) if origin.is_word() => text.trim().parse().ok(),
             _ => None,
         };
         match number.and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number)) {
@@ -94,8 +94,8 @@ impl Values {
         let given = self.given(path)?;
         match (&given.raw, &given.origin) {
             (Raw::Flag(flag), _) => Some(*flag),
-            (Raw::Text(text), Origin::Word(_)) if matches!(text.as_str(), "true" | "1") => Some(true),
-            (Raw::Text(text), Origin::Word(_)) if matches!(text.as_str(), "false" | "0") => Some(false),
+            (Raw::Text(text), origin) if origin.is_word() && matches!(text.as_str(), "true" | "1") => Some(true),
+            (Raw::Text(text), origin) if origin.is_word() && matches!(text.as_str(), "false" | "0") => Some(false),
             _ => {
                 self.wrong_kind(path, &given, "true or false", None);
                 None
@@ -165,13 +165,11 @@ impl Values {
     pub(crate) fn list(&mut self, path: &str) -> Option<Vec<(String, Given)>> {
         let given = self.given(path)?;
         match &given.raw {
-            Raw::Text(text) => match given.origin {
-                Origin::Word(_) => {
-                    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-                    Some(parts.map(|part| (part.to_owned(), given.clone())).collect())
-                }
-                Origin::File(_) => self.usable(path, &given, text).then(|| vec![(text.clone(), given.clone())]),
-            },
+            Raw::Text(text) if given.origin.is_word() => {
+                let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+                Some(parts.map(|part| (part.to_owned(), given.clone())).collect())
+            }
+            Raw::Text(text) => self.usable(path, &given, text).then(|| vec![(text.clone(), given.clone())]),
             Raw::List(elements) => {
                 let mut texts = Vec::new();
                 for element in elements {
