@@ -32,7 +32,7 @@ use crate::{
     project,
     refuse::status,
     running::{Running, done},
-    up::{listens_elsewhere, reader},
+    up::{listens_elsewhere, reader, record},
 };
 
 /// Requests wait for new code so long at most, and at most half of the time that they may wait at all: rather the old code
@@ -163,6 +163,7 @@ impl Running {
         let replaced = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await;
         let replaced = replaced.map_err(|error| not_renewed(&error, &config))?;
         self.nodes.set(nodes);
+        record(&self.place, nodes, &config, &self.sink);
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }

@@ -244,7 +244,7 @@ impl Running {
         match self.supervisor.scale(nodes).await {
             Ok(changed) => {
                 self.nodes.set(nodes);
-                record(&self.place, Recorded::new(nodes, config.nodes), |text| self.say(text));
+                record(&self.place, nodes, &config, &self.sink);
                 done(format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()), changed)
             }
             Err(error) => refused(&error),

@@ -68,9 +68,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     let bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
-    if let Some(wanted) = scale {
-        record(&place, Recorded::new(wanted, config.nodes), say::message);
-    } else if recorded.is_some() && nodes != config.nodes {
+    if scale.is_none() && recorded.is_some() && nodes != config.nodes {
         Steps::new(args)
             .show(Step::Note { what: format!("{nodes} nodes, as scaled before (tierce.toml says {})", config.nodes) });
     }
@@ -95,10 +93,10 @@ fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
     }
 }
 
-/// Writes a record; that it could not be written is said with `say` and changes nothing else.
-pub(crate) fn record(place: &Place, recorded: Recorded, say: impl Fn(&str)) {
-    if let Err(error) = recorded.write(place) {
-        say(&format!("error: the number of nodes could not be recorded for the next start: {error}"));
+/// Records how many nodes run; that it could not be written is said and changes nothing else.
+pub(crate) fn record(place: &Place, nodes: u32, config: &Config, sink: &LogSink) {
+    if let Err(error) = Recorded::keep(place, nodes, config.nodes) {
+        sink.message(&format!("error: the number of nodes could not be recorded for the next start: {error}"));
     }
 }
 
@@ -198,6 +196,7 @@ impl Prepared {
             }
         };
         let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
+        record(&self.place, self.nodes, &config, sink);
         let addresses = self.bound.addresses().to_vec();
         // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = Server::start(&self.place)

@@ -79,6 +79,25 @@ fn a_scale_outlives_the_process() {
 }
 
 #[test]
+fn a_recorded_scale_does_not_come_back() {
+    let project = Project::new(TIERCE, APP, "app = 'app:app'\nworkers = 1");
+    let nodes = |running: &testkit::Running<'_>| running.ps()["items"].as_array().unwrap().len();
+    let mut running = project.up(&[]);
+    project.ok(&["scale", "web=3"]);
+    for configured in [2, 1] {
+        project.write("tierce.toml", &project.config(&format!("app = 'app:app'\nworkers = 1\nnodes = {configured}")));
+        project.ok(&["reload"]);
+        assert_eq!(nodes(&running), configured);
+    }
+    running.signal("KILL");
+    running.wait();
+    project.write("app.py", "1 / 0\n");
+    assert_eq!(project.run(&["up", "--scale", "web=3"]).code, 78);
+    project.write("app.py", APP);
+    assert_eq!(nodes(&project.up(&[])), 1, "neither the old one nor one that has failed");
+}
+
+#[test]
 fn the_service_manager_is_told() {
     let project = Project::new(TIERCE, APP, "workers = 1");
     let path = project.path().join("notify.sock");

@@ -49,14 +49,13 @@ impl Origin {
     pub(crate) fn is_word(&self) -> bool {
         !matches!(self, Self::File(_))
     }
-}
 
-impl Origin {
     /// For people.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::File(place) => place.shown(),
-            Self::Word(word) => word.clone(),
+            Self::Variable(name) => name.clone(),
+            Self::Flag(name) => (*name).to_owned(),
         }
     }
 }

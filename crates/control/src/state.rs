@@ -21,7 +21,7 @@ pub struct Recorded {
 
 impl Recorded {
     /// A record in today's form.
-    pub fn new(nodes_wanted: u32, nodes_configured: u32) -> Self {
+    fn new(nodes_wanted: u32, nodes_configured: u32) -> Self {
         Self { schema: 1, nodes_wanted, nodes_configured }
     }
 
@@ -31,8 +31,17 @@ impl Recorded {
         serde_json::from_str::<Self>(&text).ok().filter(|recorded| recorded.schema == 1)
     }
 
+    /// Records that so many nodes run; nothing is recorded when that is what the configuration says.
+    pub fn keep(place: &Place, nodes: u32, configured: u32) -> io::Result<()> {
+        if nodes == configured {
+            Self::clear(place);
+            return Ok(());
+        }
+        Self::new(nodes, configured).write(place)
+    }
+
     /// Records, whole or not at all.
-    pub fn write(self, place: &Place) -> io::Result<()> {
+    fn write(self, place: &Place) -> io::Result<()> {
         let file = place.state_file();
         let fresh = file.with_extension("json.new");
         fs::write(&fresh, serde_json::to_vec(&self)?)?;
@@ -93,5 +102,17 @@ mod tests {
             assert_eq!(Recorded::read(&place), None, "{broken}");
         }
         Recorded::clear(&place);
+    }
+
+    #[test]
+    fn a_configuration_that_counts_leaves_no_record() {
+        let project = tempfile::tempdir().unwrap();
+        let place = Place::of(project.path(), &Environment::default());
+        place.prepare().unwrap();
+        Recorded::keep(&place, 4, 1).unwrap();
+        assert_eq!(wanted_nodes(None, Recorded::read(&place), 1), 4);
+        // The configuration changes, counts, and changes back.
+        Recorded::keep(&place, 2, 2).unwrap();
+        assert_eq!(wanted_nodes(None, Recorded::read(&place), 1), 1);
     }
 }
