@@ -80,7 +80,7 @@ async fn attend(mut command: Command, args: &Args) -> io::Result<Exit> {
                 }
                 Ok(None) | Err(_) => {
                     let code = child.wait().await?.code().and_then(|code| u8::try_from(code).ok());
-                    break stopped.map_or(Exit(code.unwrap_or(1)), not_started);
+                    break stopped.map_or_else(|| code.map_or(Exit::FAILED, Exit), not_started);
                 }
             },
             stop = signals.stop() => {

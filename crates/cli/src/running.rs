@@ -47,8 +47,8 @@ pub(crate) struct Running {
     pub(crate) supervisor: Supervisor,
     pub(crate) edge: RefCell<Option<Edge>>,
     pub(crate) shared: Arc<Shared>,
-    place: Place,
-    sink: LogSink,
+    pub(crate) place: Place,
+    pub(crate) sink: LogSink,
     /// As many as there are to be, also when the application cannot be loaded.
     pub(crate) nodes: Cell<u32>,
     /// `--reload`
@@ -102,8 +102,8 @@ impl Running {
                         None => break,
                     },
                     wish = signals.next() => match wish {
-                        Wish::Stop(Stop::TerminalLost) => break self.say(HUNG_UP),
-                        Wish::Stop(_) => break self.say(FINISHING),
+                        Wish::Stop(Stop::TerminalLost) => break self.note(HUNG_UP),
+                        Wish::Stop(_) => break self.note(FINISHING),
                         Wish::Reload => self.hang_up(),
                     },
                 }
@@ -116,7 +116,10 @@ impl Running {
             never = self.answer_while_ending(&mut calls, &mut waiting) => match never {},
             _ = signals.again() => Ended { exit: Exit::INTERRUPTED, text: "stopped at once".to_owned() },
         };
-        self.say(&ended.text);
+        match ended.exit {
+            Exit::FAILED => self.sink.message(&format!("error: {}", ended.text)),
+            _ => self.note(&ended.text),
+        }
         if !waiting.is_empty() {
             Recorded::clear(&self.place);
         }
@@ -149,8 +152,8 @@ impl Running {
         let this = Rc::clone(self);
         spawn_local(async move {
             match this.answer(Ask::Reload).await {
-                Answer::Refused { text, .. } => this.say(&text),
-                Answer::Done { text } => this.say(&text),
+                Answer::Refused { text, .. } => this.sink.message(&text),
+                Answer::Done { text } => this.note(&text),
                 Answer::Ps { .. } => {}
             }
         });
@@ -197,9 +200,14 @@ impl Running {
         Ended::after(down.cut, connections_cut, limit)
     }
 
-    /// To whoever looks: the terminal now, `tierce logs` later.
+    /// An error, to whoever looks: the terminal now, `tierce logs` later.
     pub(crate) fn say(&self, text: &str) {
         self.sink.message(text);
+    }
+
+    /// How things go, which is no error: with `--quiet` only for those who read the log.
+    pub(crate) fn note(&self, text: &str) {
+        if self.quiet { self.sink.record(text) } else { self.sink.message(text) }
     }
 
     /// For `tierce logs` only.

@@ -191,7 +191,9 @@ impl Prepared {
         let started = tokio::select! {
             started = begin(parts, self.nodes, missing.as_deref(), up) => started,
             stop = signals.stop() => {
-                sink.messages().show("stopped before it was ready");
+                if !args.quiet {
+                    sink.messages().show("stopped before it was ready");
+                }
                 return Ok(stop.exit());
             }
         };

@@ -326,6 +326,25 @@ fn the_loss_of_its_terminal_stops_it() {
 }
 
 #[test]
+fn quiet_is_quiet_while_all_is_well() {
+    let project = Project::new(TIERCE, APP, "workers = 1");
+    let said = project.path().join("said");
+    let mut command = project.command(&["up", "--quiet", "--access-log", "off"]);
+    let mut up = command.stderr(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+    wait_for("it to be ready", || project.run(&["ps"]).code == 0);
+    testkit::signal(up.id(), "HUP");
+    wait_for("the reload", || project.read(".tierce/log/tierce.log").contains("reloaded in"));
+    project.write("app.py", "app = 1 / 0\n");
+    testkit::signal(up.id(), "HUP");
+    wait_for("the refusal", || project.read("said").contains("ZeroDivisionError"));
+    testkit::signal(up.id(), "TERM");
+    assert_eq!(up.wait().unwrap().code(), Some(0));
+    let said = project.read("said");
+    assert!(said.starts_with("error: ") && !said.contains("reloaded") && !said.contains("stopped"), "{said}");
+    assert!(project.read(".tierce/log/tierce.log").contains("stopped; nothing was cut off"));
+}
+
+#[test]
 fn modules_are_found_on_the_configured_path() {
     let app = "import extra, os, sys\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
                return [f'{extra.NAME} {os.getcwd() == os.path.dirname(os.path.abspath(__file__))}'.encode()]\n";
