@@ -54,11 +54,7 @@ impl Running {
             match self.renew(Some(&changed), hold.take()).await {
                 Ok(renewed) => {
                     let line = format!("↻ {changed} changed: {}", renewed.text);
-                    if self.quiet {
-                        self.record(&line)
-                    } else {
-                        self.say(&line)
-                    }
+                    self.note(&line);
                     spawn_local(renewed.retire());
                     return;
                 }

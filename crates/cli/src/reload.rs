@@ -32,7 +32,7 @@ use crate::{
     project,
     refuse::status,
     running::{Running, done},
-    up::{listens_elsewhere, reader, record},
+    up::{line_format, listens_elsewhere, reader, record},
 };
 
 /// Requests wait for new code so long at most, and at most half of the time that they may wait at all: rather the old code
@@ -167,6 +167,7 @@ impl Running {
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
+        self.sink.set_format(line_format(&config));
         self.shared.change(Instant::now(), |dispatch| {
             dispatch.bound_queue(config.limits.queue_length);
             dispatch.bound_in_flight(config.limits.in_flight);

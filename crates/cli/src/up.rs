@@ -115,7 +115,7 @@ pub(crate) fn reader() -> Reader {
     if std::io::stdout().is_terminal() || detach::is_detached() { Reader::Person } else { Reader::Program }
 }
 
-fn line_format(config: &Config) -> LineFormat {
+pub(crate) fn line_format(config: &Config) -> LineFormat {
     match (config.access_log, reader()) {
         (AccessLog::Json, _) | (AccessLog::Auto, Reader::Program) => LineFormat::Json,
         _ => LineFormat::Text,

@@ -185,6 +185,20 @@ fn a_flood_of_output_is_whole_and_bounded() {
 }
 
 #[test]
+fn a_reload_changes_the_form_of_all_lines() {
+    let project = Project::new(TIERCE, APP, "workers = 1\nlog = { access = 'text' }");
+    let running = project.up(&[]);
+    project.write("tierce.toml", &project.config("workers = 1\nlog = { access = 'json' }"));
+    project.ok(&["reload"]);
+    assert_eq!(running.client().get("/flood").unwrap().status, 200);
+    wait_for("the last line", || running.out().contains("flood 1999 "));
+    let out = running.out();
+    let line = out.lines().find(|line| line.contains("flood 1999 ")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["tierce.node"], "web.1");
+}
+
+#[test]
 fn a_socket_in_the_file_system() {
     let project = Project::new(TIERCE, APP, "workers = 1\nlisten = ['unix:web.sock']");
     let path = project.path().join("web.sock");

@@ -48,7 +48,7 @@ enum Audience {
     Nobody,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     blocks: VecDeque<(Vec<u8>, Audience)>,
     bytes: usize,
@@ -56,13 +56,13 @@ struct Queue {
     dropped: u64,
     closing: bool,
     done: bool,
+    format: LineFormat,
 }
 
 #[derive(Debug)]
 struct Inner {
     queue: Mutex<Queue>,
     changed: Condvar,
-    format: LineFormat,
 }
 
 /// The way into the log; clones lead to the same one.
@@ -78,7 +78,7 @@ impl LogSink {
     pub fn start(directory: PathBuf, output: Output, format: LineFormat, messages: Messages) -> io::Result<Self> {
         // At once, so that whoever wants to follow the log finds its place.
         crate::rotate::make(&directory)?;
-        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format });
+        let inner = Arc::new(Inner::new(format));
         let file = RotatingFile::new(directory, FILE_MAX);
         let mut writer = Writer { file, output, messages: messages.clone(), file_failed: false };
         let queue = Arc::clone(&inner);
@@ -88,7 +88,12 @@ impl LogSink {
 
     /// How lines are written.
     pub fn format(&self) -> LineFormat {
-        self.inner.format
+        self.inner.queue().format
+    }
+
+    /// From now on lines are written like this.
+    pub fn set_format(&self, format: LineFormat) {
+        self.inner.queue().format = format;
     }
 
     /// Takes a block of access lines, or drops it when the writer is too far behind. Never waits for the writer.
@@ -123,7 +128,7 @@ impl LogSink {
     /// The same for the file only.
     pub fn record(&self, text: &str) {
         let mut line = Vec::new();
-        write_message(unix_us(), text, self.inner.format, &mut line);
+        write_message(unix_us(), text, self.format(), &mut line);
         self.inner.queue().push_within(QUEUE_MAX + RECORDS_MAX, line, Audience::Nobody);
         self.inner.changed.notify_all();
     }
@@ -173,6 +178,11 @@ impl Queue {
 }
 
 impl Inner {
+    fn new(format: LineFormat) -> Self {
+        let queue = Queue { blocks: VecDeque::new(), bytes: 0, dropped: 0, closing: false, done: false, format };
+        Self { queue: Mutex::new(queue), changed: Condvar::new() }
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,6 +197,7 @@ impl Inner {
             let dropped = std::mem::take(&mut queue.dropped);
             let ended = queue.closing && blocks.is_empty() && dropped == 0;
             queue.done |= ended;
+            let format = queue.format;
             drop(queue);
             if ended {
                 self.changed.notify_all();
@@ -199,7 +210,7 @@ impl Inner {
             if 0 < dropped {
                 let mut line = Vec::new();
                 let text = format!("{dropped} log lines were dropped: the log is written more slowly than they come");
-                write_message(unix_us(), &text, self.format, &mut line);
+                write_message(unix_us(), &text, format, &mut line);
                 writer.write(&line, Audience::Output);
             }
         }
@@ -276,7 +287,7 @@ mod tests {
     }
 
     fn without_writer() -> LogSink {
-        let inner = Arc::new(Inner { queue: Mutex::default(), changed: Condvar::new(), format: LineFormat::Text });
+        let inner = Arc::new(Inner::new(LineFormat::Text));
         LogSink { inner, messages: Messages::start(|_| ()).unwrap(), writer: Arc::default() }
     }
 }
