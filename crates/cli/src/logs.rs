@@ -42,6 +42,15 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
             return Exit::FAILED;
         }
     };
+    if let Some(node) = &wanted.node
+        && lines.is_empty()
+        && 0 < wanted.lines
+        && !wanted.follow
+    {
+        // Each node says when it is ready.
+        say::message(&format!("error: the log has nothing of {node}\n  hint: {} ps shows the nodes", say::program()));
+        return Exit::USAGE;
+    }
     if !say::raw(&lines) || !wanted.follow {
         return Exit::DONE;
     }

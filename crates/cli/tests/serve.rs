@@ -199,7 +199,11 @@ fn logs_hold_what_the_application_prints_and_each_request() {
         assert_eq!(event[name], expected, "{line}");
     }
     wait_for("the foreground to show it too", || running.out().contains("hello from the application"));
-    assert_eq!(project.run(&["logs", "web.9"]).out, "");
+    testkit::signal(running.workers()[0], "KILL");
+    wait_for("what became of its worker", || project.ok(&["logs", "web.1"]).out.contains("was killed by signal 9"));
+    let nobody = project.run(&["logs", "web.9"]);
+    assert_eq!((nobody.code, nobody.out.as_str()), (2, ""), "{}", nobody.err);
+    assert!(nobody.err.contains("nothing of web.9"), "{}", nobody.err);
 }
 
 #[test]

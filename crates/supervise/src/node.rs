@@ -28,6 +28,7 @@ use std::{
 
 use config::Config;
 use policy::{NodeId, NodeLabel, WorkerId};
+use telemetry::About;
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_local,
@@ -406,7 +407,7 @@ impl Node {
         self.active = true;
         let numbers: Vec<_> = self.places.iter().map(|place| place.number).collect();
         numbers.into_iter().for_each(|number| self.enlist(number));
-        self.plan.context.sink.record(&format!("{} is ready", self.label.name));
+        self.record(&format!("{} is ready", self.label.name));
     }
 
     /// A worker has gone: its requests are settled by the edge, and its place is filled again.
@@ -429,7 +430,7 @@ impl Node {
         if stay != Stay::Unbounded {
             // It was to be replaced anyway: its successor is there, or on its way.
             self.places.retain(|place| place.number != number);
-            self.plan.context.sink.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
+            self.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
             return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
@@ -510,7 +511,12 @@ impl Node {
     }
 
     fn say(&self, text: &str) {
-        self.plan.context.sink.message(text);
+        self.plan.context.sink.message_about(About::Node(&self.label.name), text);
+    }
+
+    /// The same for those who read the log only.
+    fn record(&self, text: &str) {
+        self.plan.context.sink.record_about(About::Node(&self.label.name), text);
     }
 
     /// Brings what others see up to date.

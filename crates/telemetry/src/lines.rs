@@ -14,6 +14,15 @@ pub enum LineFormat {
     Json,
 }
 
+/// What a message of Tierce itself is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About<'a> {
+    /// All of it.
+    Tierce,
+    /// One node, whose lines can be asked for.
+    Node(&'a str),
+}
+
 /// A longer line of an application is cut into pieces.
 pub(crate) const LINE_MAX: usize = 64 * 1024;
 
@@ -47,20 +56,35 @@ pub fn write_app_line(unix_us: u64, node: &str, worker: u32, line: &[u8], format
     }
 }
 
+/// Begins a message of Tierce itself, behind the time.
+pub(crate) const OWN: &str = " tierce: ";
+
 /// Appends a message of Tierce itself for the log file.
-pub(crate) fn write_message(unix_us: u64, text: &str, format: LineFormat, out: &mut Vec<u8>) {
+pub(crate) fn write_message(unix_us: u64, about: About<'_>, text: &str, format: LineFormat, out: &mut Vec<u8>) {
     for line in text.lines() {
         match format {
             LineFormat::Text => {
                 write_clock(unix_us, out);
-                out.extend_from_slice(b" tierce: ");
+                out.extend_from_slice(OWN.as_bytes());
+                // Each line says what it is about; most name it anyway.
+                if let About::Node(node) = about
+                    && !line.starts_with(node)
+                {
+                    out.extend_from_slice(node.as_bytes());
+                    out.extend_from_slice(b": ");
+                }
                 out.extend_from_slice(line.as_bytes());
                 out.push(b'\n');
             }
             LineFormat::Json => {
                 out.extend_from_slice(b"{\"time\":\"");
                 write_instant(unix_us, out);
-                out.extend_from_slice(b"\",\"tierce.message\":");
+                out.push(b'"');
+                if let About::Node(node) = about {
+                    out.extend_from_slice(b",\"tierce.node\":");
+                    write_json(node.as_bytes(), out);
+                }
+                out.extend_from_slice(b",\"tierce.message\":");
                 write_json(line.as_bytes(), out);
                 out.extend_from_slice(b"}\n");
             }
@@ -82,6 +106,23 @@ mod tests {
         write_app_line(0, "web.1", 12, b"a\"b\xff", LineFormat::Json, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&value["tierce.node"], &value["message"]), (&"web.1".into(), &"a\"b\u{fffd}".into()));
+    }
+
+    #[test]
+    fn messages_say_what_they_are_about() {
+        let written = |about, format| {
+            let mut out = Vec::new();
+            write_message(0, about, "web.1 is gone\nwhy", format, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let text = written(About::Node("web.1"), LineFormat::Text);
+        let said: Vec<_> = text.lines().map(|line| line.split_once(OWN).unwrap().1).collect();
+        assert_eq!(said, ["web.1 is gone", "web.1: why"]);
+        assert!(written(About::Tierce, LineFormat::Text).ends_with(" tierce: why\n"));
+        for line in written(About::Node("web.1"), LineFormat::Json).lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(value["tierce.node"], "web.1");
+        }
     }
 
     #[test]

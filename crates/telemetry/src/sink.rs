@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    lines::{LineFormat, write_message},
+    lines::{About, LineFormat, write_message},
     messages::Messages,
     rotate::RotatingFile,
 };
@@ -116,8 +116,13 @@ impl LogSink {
 
     /// A message of Tierce itself: to whoever looks, and to the file.
     pub fn message(&self, text: &str) {
+        self.message_about(About::Tierce, text);
+    }
+
+    /// A message about a part of it, which it names.
+    pub fn message_about(&self, about: About<'_>, text: &str) {
         self.messages.show(text);
-        self.record(text);
+        self.record_about(about, text);
     }
 
     /// The same for whoever looks only.
@@ -127,8 +132,13 @@ impl LogSink {
 
     /// The same for the file only.
     pub fn record(&self, text: &str) {
+        self.record_about(About::Tierce, text);
+    }
+
+    /// The same about a part of it.
+    pub fn record_about(&self, about: About<'_>, text: &str) {
         let mut line = Vec::new();
-        write_message(unix_us(), text, self.format(), &mut line);
+        write_message(unix_us(), about, text, self.format(), &mut line);
         self.inner.queue().push_within(QUEUE_MAX + RECORDS_MAX, line, Audience::Nobody);
         self.inner.changed.notify_all();
     }
@@ -210,7 +220,7 @@ impl Inner {
             if 0 < dropped {
                 let mut line = Vec::new();
                 let text = format!("{dropped} log lines were dropped: the log is written more slowly than they come");
-                write_message(unix_us(), &text, format, &mut line);
+                write_message(unix_us(), About::Tierce, &text, format, &mut line);
                 writer.write(&line, Audience::Output);
             }
         }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::rotate;
+use crate::{lines::OWN, rotate};
 
 /// A reader of a log directory.
 #[derive(Debug)]
@@ -84,7 +84,8 @@ impl Tail {
         }
     }
 
-    /// Whether a line is of the node: `web.1 | …`, `web.1/12 | …`, `… web.1/12 served …`, or the same in JSON.
+    /// Whether a line is of the node: `web.1 | …`, `web.1/12 | …`, `… web.1/12 served …`, `… tierce: web.1: …`, or the same
+    /// in JSON.
     fn wants(&self, line: &[u8]) -> bool {
         let Some(node) = &self.node else { return true };
         let line = String::from_utf8_lossy(line);
@@ -92,7 +93,10 @@ impl Tail {
             return line.contains(&format!("\"tierce.node\":\"{node}\""));
         }
         let names = |rest: &str| rest.starts_with('/') || rest.starts_with(' ');
-        line.strip_prefix(node.as_str()).is_some_and(names) || line.contains(&format!(" {node}/"))
+        let named =
+            |text: &str| text.strip_prefix(node.as_str()).is_some_and(|rest| names(rest) || rest.starts_with(':'));
+        let said = line.split_once(OWN).is_some_and(|(time, said)| !time.contains(' ') && named(said));
+        said || line.strip_prefix(node.as_str()).is_some_and(names) || line.contains(&format!(" {node}/"))
     }
 }
 
@@ -122,9 +126,10 @@ mod tests {
     fn lines_of_one_node() {
         let directory = tempfile::tempdir().unwrap();
         let mut file = RotatingFile::new(directory.path().to_owned(), 1 << 20);
-        let lines = "web.1/7 | a\nweb.10/7 | b\n12:00 1.1.1.1 GET / 200 web.1/7 served\n{\"tierce.node\":\"web.1\"}\nweb.1 | c\n";
+        let lines = "web.1/7 | a\nweb.10/7 | b\n12:00 1.1.1.1 GET / 200 web.1/7 served\n{\"tierce.node\":\"web.1\"}\nweb.1 | c\n\
+                     12:00 tierce: web.1: a worker exited\n12:00 tierce: web.1 is ready\n12:00 tierce: web.10 is ready\n";
         file.write(lines.as_bytes()).unwrap();
         let (last, _) = Tail::open(directory.path(), Some("web.1"), 10).unwrap();
-        assert_eq!(String::from_utf8(last).unwrap().lines().count(), 4);
+        assert_eq!(String::from_utf8(last).unwrap().lines().count(), 6);
     }
 }

@@ -47,7 +47,7 @@ impl Node {
         context.shared.change(Instant::now(), |dispatch| dispatch.remove_node(self.id));
         self.view.borrow_mut().state = State::Stopped;
         if self.active {
-            context.sink.record(&format!("{} has stopped", self.label.name));
+            self.record(&format!("{} has stopped", self.label.name));
         }
         cut
     }
