@@ -5,7 +5,7 @@ use control::{Answer, Ask, AskError, Place, Recorded};
 use crate::{
     args::{Args, name_and_number},
     exit::Exit,
-    project, say,
+    outcome, project, say,
 };
 
 /// Asks, and says what went wrong.
@@ -54,9 +54,7 @@ fn done(args: &Args, question: &Ask) -> Exit {
 fn finish(args: &Args, answer: Result<Answer, Exit>) -> Exit {
     match answer {
         Ok(Answer::Done { text }) => {
-            if !args.quiet {
-                say::message(&format!("✓ {text}"));
-            }
+            outcome::done(args, &text);
             Exit::DONE
         }
         Ok(_) => Exit::FAILED,
@@ -98,9 +96,7 @@ pub(crate) fn down(args: &Args) -> Exit {
     match control::ask(&place, &Ask::Down) {
         Err(AskError::NotRunning) => {
             Recorded::clear(&place);
-            if !args.quiet {
-                say::message("✓ nothing was running");
-            }
+            outcome::done(args, "nothing was running");
             Exit::DONE
         }
         // It ends for another reason, and wanted no more questions.

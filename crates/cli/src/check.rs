@@ -1,15 +1,18 @@
 //! Configuration and import, without serving; and the interpreter's preparation alone.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use config::Overrides;
+use config::Config;
 use control::Place;
+use serde_json::json;
+use supervise::Interpreter;
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::task::LocalSet;
 
 use crate::{
-    args::Args,
+    args::{Args, Format},
     exit::Exit,
+    outcome::{self, Fault},
     project,
     refuse::{Refusal, cannot_lock, cannot_start, fail, status},
     say,
@@ -28,8 +31,14 @@ pub(crate) fn build(args: &Args) -> Exit {
     drop(steps);
     match built {
         Ok(interpreter) => {
-            if !args.quiet {
-                say::message(&format!("✓ {interpreter}"));
+            match args.format {
+                Format::Text => outcome::done(args, &interpreter.to_string()),
+                Format::Json => {
+                    let Interpreter { path, version, .. } = &interpreter;
+                    let text = interpreter.to_string();
+                    let built = json!({ "schema": 1, "text": text, "python": path, "version": version });
+                    say::result(&built.to_string());
+                }
             }
             Exit::DONE
         }
@@ -37,37 +46,58 @@ pub(crate) fn build(args: &Args) -> Exit {
     }
 }
 
-/// `tierce check`.
+/// `tierce check`: what is wrong with the configuration does not keep the application from being looked at.
 pub(crate) fn check(args: &Args) -> Exit {
-    match try_check(args) {
-        Ok(text) => {
-            say::result(&text);
-            Exit::DONE
+    let (config, problems) = project::examine(args);
+    let mut faults: Vec<_> = problems.iter().map(Fault::from).collect();
+    let mut found = None;
+    if let Some(config) = config.map(Arc::new) {
+        match import(args, &config) {
+            Ok(interpreter) => found = Some((config, interpreter)),
+            Err(refusal) => faults.push(refusal.into()),
         }
-        Err(exit) => exit,
     }
+    let Some((config, interpreter)) = found.filter(|_| faults.is_empty()) else {
+        return outcome::faulty(args, &faults);
+    };
+    let app = config.app.to_string();
+    say::result(&match args.format {
+        Format::Text => {
+            format!("{app}: the configuration is valid and the application can be imported ({interpreter})")
+        }
+        Format::Json => {
+            let items: [(); 0] = [];
+            json!({ "schema": 1, "items": items, "app": app, "python": interpreter.path }).to_string()
+        }
+    });
+    Exit::DONE
 }
 
-fn try_check(args: &Args) -> Result<String, Exit> {
-    let config = Arc::new(project::load_or_say(args, &Overrides::default())?);
-    let interpreter = interpreter(args, &config)?;
-    let machine = |error: std::io::Error| Refusal::failed("cannot check", &error).say();
+fn import(args: &Args, config: &Arc<Config>) -> Result<Interpreter, Refusal> {
+    let interpreter = interpreter(args, config)?;
+    let machine = |error: std::io::Error| Refusal::failed("cannot check", &error);
     let place = Place::of(&config.project, &project::environment());
     place.prepare().map_err(|error| cannot_lock(&error, &place))?;
-    // What the application prints while it is imported is of interest here, and no part of the log.
     let directory = place.directory().join("check");
-    let messages = Messages::start(say::message).map_err(machine)?;
-    let sink = LogSink::start(directory.clone(), Output::Stdout, LineFormat::Text, messages).map_err(machine)?;
+    let sink = log(args, &directory).map_err(machine)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
     let local = LocalSet::new();
     let checked = local.block_on(&runtime, async {
-        let (parts, _table) = parts(&config, &interpreter, &place, &sink, Vec::new())?;
+        let (parts, _table) = parts(config, &interpreter, &place, &sink, Vec::new())?;
         supervise::check_import(parts).await.map_err(|error| cannot_start(&error))
     });
     drop(local);
     sink.close();
     // Nobody reads it again.
     let _ = std::fs::remove_dir_all(directory);
-    checked.map_err(Refusal::say)?;
-    Ok(format!("{}: the configuration is valid and the application can be imported ({interpreter})", config.app))
+    checked.map(|()| interpreter)
+}
+
+/// What the application prints while it is imported is of interest to people here, and no part of the log.
+fn log(args: &Args, directory: &Path) -> std::io::Result<LogSink> {
+    let output = match args.format {
+        Format::Text => Output::Stdout,
+        Format::Json => Output::FileOnly,
+    };
+    LogSink::start(directory.to_owned(), output, LineFormat::Text, Messages::start(say::message)?)
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use telemetry::Tail;
+use telemetry::{Tail, line_as_json};
 
 use crate::{
-    args::{Args, Logs},
+    args::{Args, Format, Logs},
     exit::Exit,
     project, say,
 };
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         say::message(&format!("error: the log has nothing of {node}\n  hint: {} ps shows the nodes", say::program()));
         return Exit::USAGE;
     }
-    if !say::raw(&lines) || !wanted.follow {
+    if !say::raw(&shown(args, lines)) || !wanted.follow {
         return Exit::DONE;
     }
     loop {
@@ -60,9 +60,17 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
             say::message(&format!("error: cannot read the log: {error}"));
             return Exit::FAILED;
         }
-        if !fresh.is_empty() && !say::raw(&fresh) {
+        if !fresh.is_empty() && !say::raw(&shown(args, fresh)) {
             return Exit::DONE;
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Lines as they are wanted: a log may have been written as text, or partly as text.
+fn shown(args: &Args, lines: Vec<u8>) -> Vec<u8> {
+    match args.format {
+        Format::Text => lines,
+        Format::Json => lines.split_inclusive(|byte| *byte == b'\n').flat_map(line_as_json).collect(),
     }
 }

@@ -21,6 +21,7 @@ mod failure; // why that could not be, in parts
 mod traceback; // where in the project
 mod page; // what a browser shows then
 mod ended; // how it went down
+mod outcome; // how a command ended
 mod ask; // commands for a running Tierce
 mod ps; // what runs
 mod logs; // what was logged

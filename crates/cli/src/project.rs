@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use config::{Config, Environment, Locate, Overrides, Problems};
+use config::{Config, Environment, Locate, Overrides, Problem, Problems};
 use control::Place;
 
 use crate::{
@@ -44,6 +44,11 @@ pub(crate) fn overrides(up: &Up) -> Overrides {
 /// Loads the configuration.
 pub(crate) fn load(args: &Args, overrides: &Overrides) -> Result<Config, Problems> {
     config::load(&locate(args), &environment(), overrides)
+}
+
+/// Loads it as far as it is valid, with everything that is wrong with it.
+pub(crate) fn examine(args: &Args) -> (Option<Config>, Vec<Problem>) {
+    config::examine(&locate(args), &environment(), &Overrides::default())
 }
 
 /// Loads it again later, as it is then.

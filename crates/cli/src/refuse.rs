@@ -33,24 +33,22 @@ pub(crate) fn fail(explanation: &Explanation, exit: Exit) -> Exit {
     exit
 }
 
-pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Exit {
+pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Refusal {
     let program = say::program();
-    match error {
-        LockError::Running { .. } => fail(
-            &Explanation::new(error.to_string())
+    let explanation = Explanation::new(error.to_string());
+    let (explanation, exit) = match error {
+        LockError::Running { .. } => (
+            explanation
                 .place(place.directory().display().to_string())
                 .hint(format!("{program} reload takes new code and configuration; {program} down stops it")),
             Exit::FAILED,
         ),
-        LockError::Unusable { error: cause, .. } => {
-            let exit = status(Blame::of(cause));
-            fail(
-                &Explanation::new(error.to_string())
-                    .hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
-                exit,
-            )
-        }
-    }
+        LockError::Unusable { error: cause, .. } => (
+            explanation.hint("the project's directory has to be writable, or XDG_RUNTIME_DIR set"),
+            status(Blame::of(cause)),
+        ),
+    };
+    Refusal { explanation: Box::new(explanation), exit }
 }
 
 pub(crate) fn cannot_bind(error: &BindError) -> Exit {

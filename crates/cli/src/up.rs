@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
     notify::notify,
     project,
-    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, fail, status},
+    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, status},
     running, say,
     signals::Signals,
     steps::Steps,
@@ -55,14 +55,14 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     let config = project::load_or_say(args, &project::overrides(up))?;
     let scale = wanted_scale(up, &config)?;
     let place = Place::of(&config.project, &project::environment());
-    let lock = place.lock().map_err(|error| cannot_lock(&error, &place))?;
+    let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
     if let Some(found) = &config.app.found_in {
         let file = found.strip_prefix(&config.project).unwrap_or(found).display();
         let step = Step::Note { what: format!("found {} in {file}", config.app) };
         Steps::new(args).show(step);
     }
     let interpreter = match find_interpreter(args, &config) {
-        Err(error) if !up.reload => return Err(fail(&error.0, Exit::CONFIG)),
+        Err(error) if !up.reload => return Err(not_prepared(error).say()),
         found => found,
     };
     let bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
@@ -100,8 +100,12 @@ pub(crate) fn record(place: &Place, nodes: u32, config: &Config, sink: &LogSink)
     }
 }
 
-pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, Exit> {
-    find_interpreter(args, config).map_err(|error| fail(&error.0, status(error.1)))
+pub(crate) fn interpreter(args: &Args, config: &Config) -> Result<Interpreter, Refusal> {
+    find_interpreter(args, config).map_err(not_prepared)
+}
+
+fn not_prepared(error: PrepareError) -> Refusal {
+    Refusal { explanation: error.0, exit: status(error.1) }
 }
 
 fn find_interpreter(args: &Args, config: &Config) -> Result<Interpreter, PrepareError> {

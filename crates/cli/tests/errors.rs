@@ -106,6 +106,23 @@ fn configurations_that_are_wrong() {
 }
 
 #[test]
+fn check_tells_all_problems_at_once() {
+    let project = Project::new(TIERCE, "import no_such_module_here\n", "app = 'app:app'\nworkers = 0\nnonsense = 1");
+    let text = project.run(&["check"]);
+    assert_eq!(text.code, 78);
+    for part in ["`workers`", "unknown key `nonsense`", "cannot import app:app"] {
+        assert!(text.err.contains(part), "{part}: {}", text.err);
+    }
+    let json = project.run(&["check", "--format", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((json.code, &found["schema"], found["items"].as_array().unwrap().len()), (78, &1.into(), 3));
+    let item = &found["items"][0];
+    let keys: Vec<_> = item.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["cause", "detail", "hint", "what", "where", "while"]);
+    assert!(item["where"].as_str().unwrap().ends_with("tierce.toml:4:11"), "{item}");
+}
+
+#[test]
 fn commands_that_are_wrong() {
     let project = Project::new(TIERCE, APP, "workers = 1");
     fails(&project, &["up", "--harakiri", "3"], 2, &["--timeout"]);

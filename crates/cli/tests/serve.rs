@@ -217,6 +217,21 @@ fn an_edge_may_have_more_threads_than_descriptors_fit_into_a_message() {
 }
 
 #[test]
+fn results_are_json_where_that_is_wanted() {
+    let app = format!("print('imported')\n{HELLO}");
+    let project = Project::new(TIERCE, &app, "workers = 1");
+    let _running = project.up(&["--access-log", "text"]);
+    for words in [&["build"][..], &["check"], &["scale", "web=2"], &["reload"], &["logs", "-n", "5"], &["down"]] {
+        let finished = project.ok(&[words, &["--format", "json"]].concat());
+        assert!(finished.out.lines().count() == 1 || words[0] == "logs", "{words:?}: {}", finished.out);
+        for line in finished.out.lines() {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(object.is_object() && (words[0] == "logs" || object["schema"] == 1), "{words:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn an_application_is_found_without_configuration() {
     let project = Project::new(TIERCE, HELLO, "");
     std::fs::remove_file(project.path().join("tierce.toml")).unwrap();

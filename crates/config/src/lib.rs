@@ -19,7 +19,7 @@ mod load; // all of it, in order
 mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
-pub use load::{load, project};
+pub use load::{examine, load, project};
 pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
 pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};

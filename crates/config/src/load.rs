@@ -16,16 +16,33 @@ use crate::{
 
 /// The configuration of the project, or everything that is wrong with it.
 pub fn load(locate: &Locate, environment: &Environment, flags: &Overrides) -> Result<Config, Problems> {
+    match examine(locate, environment, flags) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, problems) => Err(Problems(problems)),
+    }
+}
+
+/// The configuration as far as it is valid, with a default for whatever is not, and everything that is wrong with it.
+/// None when it does not even say what to run.
+pub fn examine(locate: &Locate, environment: &Environment, flags: &Overrides) -> (Option<Config>, Vec<Problem>) {
+    match try_examine(locate, environment, flags) {
+        Ok((config, problems)) => (config, in_order(problems)),
+        Err(problems) => (None, problems.0),
+    }
+}
+
+fn try_examine(
+    locate: &Locate,
+    environment: &Environment,
+    flags: &Overrides,
+) -> Result<(Option<Config>, Vec<Problem>), Problems> {
     let source = source::find(locate)?;
     let mut problems = Vec::new();
     // In a file that cannot be read to its end anything may stand: whatever else were said would be a guess.
     let file = read::read(&source, &mut problems).map_err(|problem| Problems(vec![*problem]))?;
     let mut values = Values::new(layers::merge(file, environment, flags), problems);
     let config = check(&source, &mut values, locate.cores);
-    match config {
-        Some(config) if values.problems.is_empty() => Ok(config),
-        _ => Err(Problems(in_order(values.problems))),
-    }
+    Ok((config, values.problems))
 }
 
 /// In the order of the file, as it is read from top to bottom; what has no place comes last.

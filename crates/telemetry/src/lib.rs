@@ -15,7 +15,7 @@ mod rotate; // the file that does not grow without bound
 mod tail; // reading it back
 
 pub use event::{RequestEvent, write_line};
-pub use lines::{About, LineFormat, write_app_line};
+pub use lines::{About, LineFormat, line_as_json, write_app_line};
 pub use messages::Messages;
 pub use sink::{LogSink, Output};
 pub use tail::Tail;

@@ -14,6 +14,32 @@ pub enum LineFormat {
     Json,
 }
 
+/// A whole line of the log as one object: one that is text already becomes its `message`, with whose it is.
+pub fn line_as_json(line: &[u8]) -> Vec<u8> {
+    if line.starts_with(b"{") {
+        return line.to_vec();
+    }
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = String::from_utf8_lossy(line);
+    let mut out = b"{".to_vec();
+    let message = match text.split_once(" | ") {
+        Some((whose, message)) if !whose.contains(' ') => {
+            let (node, worker) = whose.split_once('/').unwrap_or((whose, "0"));
+            out.extend_from_slice(b"\"tierce.node\":");
+            write_json(node.as_bytes(), &mut out);
+            out.extend_from_slice(b",\"tierce.worker\":");
+            write_number(worker.parse().unwrap_or(0), &mut out);
+            out.push(b',');
+            message
+        }
+        _ => &text,
+    };
+    out.extend_from_slice(b"\"message\":");
+    write_json(message.as_bytes(), &mut out);
+    out.extend_from_slice(b"}\n");
+    out
+}
+
 /// What a message of Tierce itself is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About<'a> {
@@ -122,6 +148,22 @@ mod tests {
         for line in written(About::Node("web.1"), LineFormat::Json).lines() {
             let value: serde_json::Value = serde_json::from_str(line).unwrap();
             assert_eq!(value["tierce.node"], "web.1");
+        }
+    }
+
+    #[test]
+    fn every_line_becomes_one_object() {
+        for (line, expected) in [
+            ("{\"a\":1}\n", serde_json::json!({ "a": 1 })),
+            (
+                "web.1/12 | a \"b\" | c\n",
+                serde_json::json!({ "tierce.node": "web.1", "tierce.worker": 12, "message": "a \"b\" | c" }),
+            ),
+            ("web.1 | {}\n", serde_json::json!({ "tierce.node": "web.1", "tierce.worker": 0, "message": "{}" })),
+            ("12:00 tierce: a | b\n", serde_json::json!({ "message": "12:00 tierce: a | b" })),
+        ] {
+            let json = line_as_json(line.as_bytes());
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&json).unwrap(), expected);
         }
     }
 
