@@ -22,15 +22,13 @@ fn report(answer: Result<Answer, AskError>) -> Result<Answer, Exit> {
         }
         Ok(answer) => Ok(answer),
         Err(AskError::NotRunning) => {
-            let program = say::program();
-            say::message(&format!("error: nothing is running in this project\n  hint: start it: {program} up"));
+            say::message("error: nothing is running in this project\n  hint: start it: `tierce up`");
             Err(Exit::NOT_RUNNING)
         }
         Err(error @ AskError::NotAnswering { .. }) => {
-            let program = say::program();
             say::message(&format!(
                 "error: {error}\n  cause: it is starting or stopping, or its control socket was removed\n  \
-                 hint: wait until it has started; {program} down stops it in any case"
+                 hint: wait until it has started; `tierce down` stops it in any case"
             ));
             Err(Exit::FAILED)
         }

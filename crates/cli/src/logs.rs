@@ -27,11 +27,7 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         return Exit::NO_PERMISSION;
     }
     if !place.log().is_dir() && !wanted.follow {
-        say::message(&format!(
-            "error: there is no log in {}\n  hint: start it: {} up",
-            place.log().display(),
-            say::program()
-        ));
+        say::message(&format!("error: there is no log in {}\n  hint: start it: `tierce up`", place.log().display()));
         return Exit::NOT_RUNNING;
     }
     let opened = Tail::open(&place.log(), wanted.node.as_deref(), wanted.lines);
@@ -48,7 +44,7 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         && !wanted.follow
     {
         // Each node says when it is ready.
-        say::message(&format!("error: the log has nothing of {node}\n  hint: {} ps shows the nodes", say::program()));
+        say::message(&format!("error: the log has nothing of {node}\n  hint: `tierce ps` shows the nodes"));
         return Exit::USAGE;
     }
     if !say::raw(&shown(args, lines)) || !wanted.follow {

@@ -54,6 +54,7 @@ impl From<Refusal> for Fault {
 
 fn item(explanation: &Explanation) -> Value {
     let Explanation { what, during, place, cause, detail, hint } = explanation;
+    let hint = hint.as_deref().map(say::hint);
     json!({ "what": what, "while": during, "where": place, "cause": cause, "detail": detail, "hint": hint })
 }
 

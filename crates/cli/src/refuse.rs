@@ -34,13 +34,12 @@ pub(crate) fn fail(explanation: &Explanation, exit: Exit) -> Exit {
 }
 
 pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Refusal {
-    let program = say::program();
     let explanation = Explanation::new(error.to_string());
     let (explanation, exit) = match error {
         LockError::Running { .. } => (
             explanation
                 .place(place.directory().display().to_string())
-                .hint(format!("{program} reload takes new code and configuration; {program} down stops it")),
+                .hint("`tierce reload` takes new code and configuration; `tierce down` stops it"),
             Exit::FAILED,
         ),
         LockError::Unusable { error: cause, .. } => (

@@ -174,8 +174,9 @@ impl Running {
                 Ask::Ps => Answer::Ps { ps: self.ps() },
                 Ask::Scale { .. } | Ask::Reload | Ask::Restart => Answer::Refused {
                     code: Exit::NOT_RUNNING.0,
-                    text: "error: tierce is stopping\n  hint: wait until ps finds nothing, then start it again"
-                        .to_owned(),
+                    text:
+                        "error: tierce is stopping\n  hint: wait until `tierce ps` finds nothing, then start it again"
+                            .to_owned(),
                 },
             };
             // A client that has gone does not want it.
@@ -243,7 +244,7 @@ impl Running {
         let config = self.supervisor.config();
         if app != config.name {
             let text = format!(
-                "error: there is no service {app:?}\n  hint: this project has {0}: scale {0}={nodes}",
+                "error: there is no service {app:?}\n  hint: this project has {0}: `tierce scale {0}={nodes}`",
                 config.name
             );
             return Answer::Refused { code: Exit::USAGE.0, text };

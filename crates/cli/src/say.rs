@@ -1,4 +1,6 @@
 //! Output that survives a closed pipe: `tierce ps | head` is no error.
+//!
+//! Invariant: commands in hints are written as `` `tierce …` `` everywhere, and shown as they have to be typed here.
 
 use std::io::{self, Write};
 
@@ -10,7 +12,11 @@ pub(crate) fn result(text: &str) {
 
 /// A message, to standard error; `error:` and `hint:` are coloured on a terminal.
 pub(crate) fn message(text: &str) {
-    let painted = paint(text);
+    let (program, mut lines) = (program(), Vec::new());
+    for line in text.lines() {
+        lines.push(if line.starts_with("  hint:") { typed(line, &program) } else { line.to_owned() });
+    }
+    let painted = paint(&lines.join("\n"));
     let _ = writeln!(anstream::stderr(), "{painted}");
 }
 
@@ -26,22 +32,46 @@ fn paint(text: &str) -> String {
     text.lines().map(paint_line).collect::<Vec<_>>().join("\n")
 }
 
+/// A hint with its commands as they have to be typed.
+pub(crate) fn hint(text: &str) -> String {
+    typed(text, &program())
+}
+
+fn typed(hint: &str, program: &str) -> String {
+    hint.replace("`tierce ", &format!("`{program} "))
+}
+
 /// How this program was called, project included: what hints tell people to type.
 pub(crate) fn program() -> String {
-    called(std::env::args())
+    called(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
 
 fn called(mut words: impl Iterator<Item = String>) -> String {
-    let mut called = words.next().unwrap_or_else(|| "tierce".to_owned());
+    let mut called = quoted(&words.next().unwrap_or_else(|| "tierce".to_owned()));
     while let Some(word) = words.next().filter(|word| word.starts_with('-')) {
         if matches!(word.as_str(), "-C" | "--directory" | "-c" | "--config") {
-            let value = words.next().unwrap_or_default();
+            let value = quoted(&words.next().unwrap_or_default());
             called = format!("{called} {word} {value}");
         } else if ["-C", "-c", "--directory=", "--config="].iter().any(|option| word.starts_with(option)) {
-            called = format!("{called} {word}");
+            called = format!("{called} {}", quoted(&word));
         }
     }
     called
+}
+
+/// A word as a shell takes it for one.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./=:@%+,-".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub(crate) fn plural(count: u32, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Raw bytes to standard output. False: nobody reads any more.
@@ -64,5 +94,10 @@ mod tests {
         ] {
             assert_eq!(called(line.split(' ').map(ToOwned::to_owned)), expected);
         }
+        let words = ["./t", "-C", "my app", "up"].map(ToOwned::to_owned);
+        let program = called(words.into_iter());
+        assert_eq!(program, "./t -C 'my app'");
+        assert_eq!(typed("look: `tierce logs`, or `app`", &program), "look: `./t -C 'my app' logs`, or `app`");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 }

@@ -81,7 +81,7 @@ fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
         Ok((name, nodes)) if name == config.name => Ok(Some(nodes)),
         Ok((name, _)) => {
             say::message(&format!(
-                "error: there is no service {name:?}\n  hint: this project has {0}: --scale {0}=5",
+                "error: there is no service {name:?}\n  hint: this project has {0}: `tierce up --scale {0}=5`",
                 config.name
             ));
             Err(Exit::USAGE)
@@ -298,8 +298,7 @@ impl Ready<'_> {
 
 fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -> String {
     let program = say::program();
-    let plural = |count: u32, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
-    let (nodes, workers) = (plural(ready.nodes, "node"), plural(config.workers, "worker"));
+    let (nodes, workers) = (say::plural(ready.nodes, "node"), say::plural(config.workers, "worker"));
     let mut lines = vec![format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app)];
     let develops = if ready.develops { ", reloads when a file changes" } else { "" };
     for shown in ready.shown() {

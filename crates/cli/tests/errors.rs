@@ -102,7 +102,12 @@ fn configurations_that_are_wrong() {
     let missing = project.run(&["-c", "nowhere.toml", "up"]);
     assert_eq!(missing.code, 78, "{}", missing.err);
     std::fs::remove_file(project.path().join("app.py")).unwrap();
-    fails(&project, &["up"], 78, &["no application found", "hint: name it"]);
+    fails(
+        &project,
+        &["up"],
+        78,
+        &["no application found", "hint: name it", &format!("-C {} up module:callable", project.path().display())],
+    );
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub(crate) fn find(project: &Path) -> Result<AppRef, Box<Problem>> {
         notes.push("there is no app.py, wsgi.py, asgi.py, main.py or manage.py".to_owned());
     }
     let what = format!("no application found in {}", project.display());
-    let hint = "name it: tierce up module:callable, or app = \"module:callable\" in tierce.toml";
+    let hint = "name it: `tierce up module:callable`, or app = \"module:callable\" in tierce.toml";
     Err(Box::new(Problem::new(what).note(notes.join("\n  ")).hint(hint)))
 }
 

@@ -52,7 +52,7 @@ pub struct Problem {
     pub place: Option<Place>,
     /// Said under the caret.
     pub note: Option<String>,
-    /// What to do.
+    /// What to do; commands as `` `tierce …` ``, which are shown as they have to be typed.
     pub hint: Option<String>,
     /// What has to be corrected.
     pub whose: Whose,

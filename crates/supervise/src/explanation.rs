@@ -15,7 +15,7 @@ pub struct Explanation {
     pub cause: Option<String>,
     /// Several lines: a traceback, a tool's output.
     pub detail: Option<String>,
-    /// What to do.
+    /// What to do; commands as `` `tierce …` ``, which are shown as they have to be typed.
     pub hint: Option<String>,
 }
 

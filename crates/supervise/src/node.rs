@@ -191,7 +191,7 @@ impl Node {
                         .during("starting its workers")
                         .place(format!("worker {}", place.number))
                         .cause(place.last_end.clone())
-                        .hint("the log has what they have printed: tierce logs");
+                        .hint("the log has what they have printed: `tierce logs`");
                 return Err(StartError::application(explanation));
             }
         }
@@ -474,7 +474,7 @@ impl Node {
             let explanation = Explanation::new(format!("{} {how} while it was being started", self.label.name))
                 .during("importing the application and starting its workers")
                 .place(self.plan.config.app.to_string())
-                .hint("the log has what it has printed: tierce logs");
+                .hint("the log has what it has printed: `tierce logs`");
             return Err(StartError::application(explanation));
         }
         self.lose_everything();

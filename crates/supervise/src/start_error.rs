@@ -111,7 +111,7 @@ impl StartError {
             None if !others.is_empty() => {
                 format!("the module has {}: write {}:{}", others.join(", "), app.module, others[0])
             }
-            None => "the traceback shows where; tierce check tries again without serving".to_owned(),
+            None => "the traceback shows where; `tierce check` tries again without serving".to_owned(),
         };
         // Which Python it was matters only to what could not be found.
         let cause = match missing {
