@@ -2,7 +2,11 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand, ValueEnum, builder::BoolishValueParser, error::ErrorKind};
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::BoolishValueParser,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::{exit::Exit, foreign, say};
 
@@ -125,12 +129,25 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Exit>
             return Exit::DONE;
         }
         let texts: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        match foreign::translate(&texts) {
-            Some(text) => say::message(&text),
-            None => say::message(error.render().to_string().trim_end()),
-        }
+        let known = misplaced(&error, &texts).or_else(|| foreign::translate(&texts));
+        say::message(known.as_deref().unwrap_or(error.render().to_string().trim_end()));
         Exit::USAGE
     })
+}
+
+/// What to write when an option that stands before the command stands behind it.
+fn misplaced(error: &clap::Error, words: &[String]) -> Option<String> {
+    let ContextValue::String(option) = error.get(ContextKind::InvalidArg)? else { return None };
+    let option = option.split('=').next()?;
+    if error.kind() != ErrorKind::UnknownArgument || !["-C", "--directory", "-c", "--config"].contains(&option) {
+        return None;
+    }
+    let at = words.iter().position(|word| word.starts_with(option))?;
+    // `-Cdir` and `--config=x` are one word, `-C dir` are two.
+    let end = if words[at] == option { (at + 2).min(words.len()) } else { at + 1 };
+    let front = [&words[at..end], &words[1..at], &words[end..]].concat();
+    let command = front.iter().map(|word| say::quoted(word)).collect::<Vec<_>>().join(" ");
+    Some(format!("error: {option} stands before the command\n  hint: `tierce {command}`"))
 }
 
 /// `web=5`.
@@ -153,6 +170,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_all_commands_stand_before_them() {
+        for (line, expected) in [
+            ("tierce up -C dir main:app", Some("`tierce -C dir up main:app`")),
+            ("tierce ps -Cdir", Some("`tierce -Cdir ps`")),
+            ("tierce --quiet logs --config=a.toml -f", Some("`tierce --config=a.toml --quiet logs -f`")),
+            ("tierce ps -c", Some("`tierce -c ps`")),
+            ("tierce ps --nonsense", None),
+            ("tierce up --wrong -C dir", None),
+        ] {
+            let words: Vec<_> = line.split(' ').map(ToOwned::to_owned).collect();
+            let error = Args::try_parse_from(&words).unwrap_err();
+            let text = misplaced(&error, &words);
+            assert_eq!(text.as_deref().and_then(|text| text.split("hint: ").nth(1)), expected, "{line}");
+        }
     }
 
     #[test]

@@ -302,7 +302,7 @@ fn cannot_begin(error: &notify::Error) -> Explanation {
         ErrorKind::Io(cause) if cause.kind() != io::ErrorKind::Unsupported => {
             explanation.hint(raise("fs.inotify.max_user_instances", 1024))
         }
-        _ => explanation.hint("start it without --reload; tierce reload takes new code"),
+        _ => explanation.hint("start it without --reload; `tierce reload` takes new code"),
     }
 }
 
