@@ -130,7 +130,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Args, Exit>
         }
         let texts: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
         let known = misplaced(&error, &texts).or_else(|| foreign::translate(&texts));
-        say::message(known.as_deref().unwrap_or(error.render().to_string().trim_end()));
+        say::message(&known.unwrap_or_else(|| error.render().to_string().trim_end().to_owned()));
         Exit::USAGE
     })
 }

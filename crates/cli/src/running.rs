@@ -29,6 +29,7 @@ use crate::{
     notify::notify,
     project,
     refuse::status,
+    say,
     signals::{Signals, Stop, Wish},
     up::record,
 };
@@ -254,7 +255,8 @@ impl Running {
             Ok(changed) => {
                 self.nodes.set(nodes);
                 record(&self.place, nodes, &config, &self.sink);
-                done(format!("{app}: {nodes} nodes, in {:.1} s", began.elapsed().as_secs_f64()), changed)
+                let (nodes, took) = (say::plural(nodes, "node"), began.elapsed().as_secs_f64());
+                done(format!("{app}: {nodes}, in {took:.1} s"), changed)
             }
             Err(error) => refused(&error),
         }

@@ -69,8 +69,10 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
-        Steps::new(args)
-            .show(Step::Note { what: format!("{nodes} nodes, as scaled before (tierce.toml says {})", config.nodes) });
+        let source = config.file.as_deref().and_then(std::path::Path::file_name);
+        let source = source.map_or("the default is".to_owned(), |name| format!("{} says", name.display()));
+        let nodes = say::plural(nodes, "node");
+        Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
     Ok(Prepared { config, nodes, place, interpreter, bound, began, _lock: lock })
 }

@@ -67,6 +67,7 @@ fn a_scale_outlives_the_process() {
     running.wait();
     let mut running = project.up(&[]);
     assert_eq!(nodes(&running), 3);
+    assert!(running.err().contains("3 nodes, as scaled before (tierce.toml says 1)"), "{}", running.err());
     running.signal("TERM");
     assert_eq!(running.wait(), Some(0));
     project.write("tierce.toml", &project.config("workers = 1\nnodes = 2"));
@@ -152,6 +153,22 @@ fn port_and_web_concurrency_are_honoured() {
     let running = project.start(command);
     assert_eq!(running.workers().len(), 3);
     assert_eq!(running.client().get("/").unwrap().status, 200);
+}
+
+#[test]
+fn variables_that_are_wrong_are_shown() {
+    let project = Project::new(TIERCE, APP, "");
+    project.write("tierce.toml", &format!("python = {:?}\n", testkit::python()));
+    let mut command = project.command(&["check"]);
+    let output = command.env("PORT", "abc").env("TIERCE_EXPOSE", "yes").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{err}");
+    for part in
+        ["PORT: expected a port from 0 to 65535, found \"abc\"", "TIERCE_EXPOSE: expected true or false, found \"yes\""]
+    {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert!(!err.contains("HOST:PORT"), "{err}");
 }
 
 #[test]

@@ -8,6 +8,12 @@ use crate::{
     source::{Environment, Overrides},
 };
 
+/// The port that a platform gives.
+pub(crate) const PORT: &str = "PORT";
+
+/// Where it is to be listened on: everywhere, as platforms expect.
+pub(crate) const PORT_HOST: &str = "0.0.0.0:";
+
 fn variable(text: &str, name: &str) -> Given {
     Given { raw: Raw::Text(text.to_owned()), origin: Origin::Variable(name.to_owned()) }
 }
@@ -19,8 +25,8 @@ pub(crate) fn merge(
     flags: &Overrides,
 ) -> BTreeMap<String, Given> {
     let mut values = BTreeMap::new();
-    if let Some(port) = environment.value("PORT") {
-        values.insert("listen".to_owned(), variable(&format!("0.0.0.0:{port}"), "PORT"));
+    if let Some(port) = environment.value(PORT) {
+        values.insert("listen".to_owned(), variable(&format!("{PORT_HOST}{port}"), PORT));
     }
     if let Some(count) = environment.value("WEB_CONCURRENCY") {
         values.insert("workers".to_owned(), variable(count, "WEB_CONCURRENCY"));

@@ -8,7 +8,7 @@ use crate::{
     app, env_file, layers, listen,
     model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol},
     problem::{Problem, Problems},
-    read::{self, Raw},
+    read::{self, Origin, Raw},
     source::{self, Environment, Locate, Overrides, Source},
     trusted::TrustedProxies,
     values::Values,
@@ -140,7 +140,14 @@ fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
     for (text, given) in &texts {
         match listen::parse(text, &source.project) {
             Ok(address) => addresses.push(address),
-            Err((what, hint)) => values.reject("listen", given, what, hint),
+            Err((what, hint)) => match &given.origin {
+                // It gives the port only; the rest of the address is ours.
+                Origin::Variable(name) if name == layers::PORT => {
+                    let port = text.trim_start_matches(layers::PORT_HOST);
+                    values.reject("listen", given, format!("expected a port from 0 to 65535, found {port:?}"), None);
+                }
+                _ => values.reject("listen", given, what, hint),
+            },
         }
     }
     // A list whose elements were all refused is empty too, and has been spoken of.

@@ -38,7 +38,12 @@ impl Values {
     }
 
     fn wrong_kind(&mut self, path: &str, given: &Given, expected: &str, hint: Option<String>) {
-        self.reject(path, given, format!("expected {expected}, found {}", given.raw.kind()), hint);
+        let found = match &given.raw {
+            // Of a variable or a flag, the kind says nothing.
+            Raw::Text(text) if given.origin.is_word() => format!("{text:?}"),
+            raw => raw.kind().to_owned(),
+        };
+        self.reject(path, given, format!("expected {expected}, found {found}"), hint);
     }
 
     pub(crate) fn text(&mut self, path: &str) -> Option<(String, Given)> {
