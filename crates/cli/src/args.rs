@@ -72,8 +72,8 @@ pub(crate) struct Up {
     /// In the background; returns when all nodes are ready
     #[arg(short, long)]
     pub(crate) detach: bool,
-    /// With -d: wait until all nodes are ready, as it does anyway
-    #[arg(long, requires = "detach")]
+    /// The same as -d, which waits anyway
+    #[arg(long)]
     pub(crate) wait: bool,
     /// Processes per node
     #[arg(short, long, value_name = "N")]

@@ -18,8 +18,9 @@ pub(crate) fn run(args: &Args) -> Exit {
         Ok(_) => return Exit::FAILED,
         Err(exit) => return exit,
     };
+    let detail = if args.verbose { Detail::All } else { Detail::Usual };
     match (args.format, serde_json::to_string(&ps)) {
-        (Format::Text, _) => say::result(&table(&ps)),
+        (Format::Text, _) => say::result(&table(&ps, detail)),
         (Format::Json, Ok(text)) => say::result(&text),
         (Format::Json, Err(_)) => return Exit::FAILED,
     }
@@ -32,14 +33,28 @@ fn without_reasons(mut ps: Ps) -> Ps {
     ps
 }
 
-fn table(ps: &Ps) -> String {
+/// How much is shown of each node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    /// What fits into 80 columns.
+    Usual,
+    /// `-v`
+    All,
+}
+
+/// Names and states stand to the left, numbers to the right.
+const LEFT: [&str; 3] = ["NODE", "STATE", "HOSTNAME"];
+
+/// Only shown with all details.
+const DETAILS: [&str; 2] = ["THREADS", "HOSTNAME"];
+
+fn table(ps: &Ps, detail: Detail) -> String {
     let mut rows = vec![
-        ["NODE", "STATE", "GEN", "PID", "REQUESTS", "IN FLIGHT", "SLOTS", "THREADS", "RSS", "UPTIME", "HOSTNAME"]
-            .map(ToOwned::to_owned)
-            .to_vec(),
+        ["NODE", "STATE", "GEN", "PID", "REQUESTS", "IN FLIGHT", "SLOTS", "RSS", "UPTIME", "THREADS", "HOSTNAME"]
+            .map(ToOwned::to_owned),
     ];
     for node in &ps.items {
-        rows.push(vec![
+        rows.push([
             node.node.clone(),
             node.state.clone(),
             node.generation.to_string(),
@@ -47,13 +62,13 @@ fn table(ps: &Ps) -> String {
             node.requests.to_string(),
             node.in_flight.to_string(),
             node.slots.to_string(),
-            String::new(),
             size(node.rss),
             age(node.uptime),
+            String::new(),
             format!("{} ({})", node.hostname, node.isolation),
         ]);
         for worker in &node.workers {
-            rows.push(vec![
+            rows.push([
                 "  worker".to_owned(),
                 worker.state.clone(),
                 String::new(),
@@ -61,13 +76,22 @@ fn table(ps: &Ps) -> String {
                 worker.requests.to_string(),
                 worker.in_flight.to_string(),
                 worker.slots.to_string(),
-                worker.threads.to_string(),
                 size(worker.rss),
+                String::new(),
+                worker.threads.to_string(),
+                String::new(),
             ]);
         }
     }
-    let apps: Vec<_> = ps.apps.iter().map(app).collect();
-    format!("{}\n{}", with_reasons(&columns(&rows), ps), apps.join("\n"))
+    let mut end: Vec<_> = ps.apps.iter().map(app).collect();
+    let isolated = |how: &str| ps.items.iter().any(|node| node.isolation == how);
+    if isolated("uts") {
+        end.push("each node has a host name of its own (uts)".to_owned());
+    }
+    if isolated("env") {
+        end.push("gethostname() is this machine's in all nodes; HOSTNAME names the node (env)".to_owned());
+    }
+    format!("{}\n{}", with_reasons(&columns(&rows, detail), ps), end.join("\n"))
 }
 
 /// A line below each worker's, where there are reasons.
@@ -101,19 +125,16 @@ fn app(app: &AppStatus) -> String {
     format!("{}: {} queued{reasons}", app.name, app.queued)
 }
 
-fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..count).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate().map(|(at, cell)| {
-            // Names and states to the left, numbers to the right.
-            if at < 2 || at == 10 {
-                format!("{cell:<width$}", width = widths[at])
-            } else {
-                format!("{cell:>width$}", width = widths[at])
-            }
+fn columns<const N: usize>(rows: &[[String; N]], detail: Detail) -> String {
+    let Some(head) = rows.first() else { return String::new() };
+    let shown = |at: &usize| detail == Detail::All || !DETAILS.contains(&head[*at].as_str());
+    let shown: Vec<_> = (0..N).filter(shown).collect();
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = shown.iter().map(|at| {
+            let (cell, width) = (&row[*at], widths[*at]);
+            if LEFT.contains(&head[*at].as_str()) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
@@ -139,11 +160,29 @@ mod tests {
 
     #[test]
     fn columns_stand_under_each_other() {
-        let rows = [
-            vec!["A".to_owned(), "BB".to_owned(), "C".to_owned()],
-            vec!["aaa".to_owned(), "b".to_owned(), "10".to_owned()],
-        ];
-        assert_eq!(columns(&rows), "A    BB   C\naaa  b   10");
+        let rows = [["NODE", "PID", "THREADS"], ["web.1", "1", "10"]].map(|row| row.map(ToOwned::to_owned));
+        assert_eq!(columns(&rows, Detail::Usual), "NODE   PID\nweb.1    1");
+        assert_eq!(columns(&rows, Detail::All), "NODE   PID  THREADS\nweb.1    1       10");
+    }
+
+    #[test]
+    fn a_table_fits_into_80_columns() {
+        let ps: Ps = serde_json::from_value(serde_json::json!({
+            "schema": 1,
+            "apps": [{ "name": "web", "queued": 0 }],
+            "items": [{
+                "node": "web.10", "state": "draining", "hostname": "a-machine-with-a-long-name.example.org",
+                "isolation": "env", "generation": 12, "pid": 4_000_000, "requests": 12_345_678, "in_flight": 5120,
+                "slots": 5120, "rss": 1_000_000_000, "uptime": 7_199.0,
+                "workers": [{ "pid": 4_000_001, "state": "starting", "requests": 1_234_567, "in_flight": 256,
+                    "slots": 256, "threads": 257, "rss": 100_000_000 }]
+            }]
+        }))
+        .unwrap();
+        let text = table(&ps, Detail::Usual);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.ends_with("HOSTNAME names the node"), "{text}");
+        assert!(table(&ps, Detail::All).contains("a-machine-with-a-long-name.example.org (env)"));
     }
 
     #[test]

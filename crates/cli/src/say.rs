@@ -69,6 +69,21 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
+/// Items beside each other, as many as a line of a terminal has room for.
+pub(crate) fn folded(items: &[String]) -> Vec<String> {
+    const WIDTH: usize = 80;
+    let mut lines: Vec<String> = Vec::new();
+    for item in items {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 3 + item.chars().count() <= WIDTH => {
+                *line = format!("{line}   {item}")
+            }
+            _ => lines.push(format!("  {item}")),
+        }
+    }
+    lines
+}
+
 /// `1 node`, `2 nodes`.
 pub(crate) fn plural(count: u32, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
@@ -83,6 +98,16 @@ pub(crate) fn raw(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_next_fits_into_a_terminal() {
+        let items =
+            ["scale web=2", "ps", "logs -f", "reload"].map(|command| format!("tierce -C examples/hello {command}"));
+        let lines = folded(&items);
+        assert_eq!(lines[0], "  tierce -C examples/hello scale web=2   tierce -C examples/hello ps");
+        assert_eq!(lines.len(), 2);
+        assert_eq!(folded(&["x".repeat(100)]), [format!("  {}", "x".repeat(100))], "a word is not broken");
+    }
 
     #[test]
     fn hints_name_the_project_as_it_was_named() {

@@ -29,7 +29,8 @@ use crate::{
 pub(crate) static WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tierce_worker.so"));
 
 pub(crate) fn run(args: &Args, up: &Up) -> Exit {
-    if up.detach && !detach::is_detached() {
+    // As in Compose, whoever waits does not want to be in the foreground.
+    if (up.detach || up.wait) && !detach::is_detached() {
         return detach::start(args);
     }
     match prepare(args, up) {
@@ -70,7 +71,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
         let source = config.file.as_deref().and_then(std::path::Path::file_name);
-        let source = source.map_or("the default is".to_owned(), |name| format!("{} says", name.display()));
+        let source = source.map_or_else(|| "the default is".to_owned(), |name| format!("{} says", name.display()));
         let nodes = say::plural(nodes, "node");
         Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
@@ -306,12 +307,10 @@ fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -
     for shown in ready.shown() {
         lines.push(format!("✓ {shown}  ready in {:.1} s{develops}", ready.began.elapsed().as_secs_f64()));
     }
-    let stop = if detach::is_detached() { format!("{program} down") } else { "Ctrl-C".to_owned() };
-    lines.push(format!(
-        "  {program} scale {}={}   {program} ps   {program} logs -f   {program} reload   {stop} to stop",
-        config.name,
-        ready.nodes.max(1) + 1
-    ));
+    let mut next = vec![format!("{program} scale {}={}", config.name, ready.nodes.max(1) + 1)];
+    next.extend(["ps", "logs -f", "reload"].map(|command| format!("{program} {command}")));
+    next.push(if detach::is_detached() { format!("{program} down") } else { "Ctrl-C to stop".to_owned() });
+    lines.extend(say::folded(&next));
     lines.join("\n")
 }
 

@@ -32,7 +32,8 @@ fn in_the_background_until_down() {
     project.ok(&["down"]);
     assert!(!testkit::is_alive(pid));
     assert_eq!(project.run(&["ps"]).code, 69);
-    project.ok(&["up", "-d"]);
+    // As in Compose.
+    project.ok(&["up", "--wait"]);
     project.ok(&["down"]);
 }
 
