@@ -181,7 +181,7 @@ mod tests {
         .unwrap();
         let text = table(&ps, Detail::Usual);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        assert!(text.ends_with("HOSTNAME names the node"), "{text}");
+        assert!(text.ends_with("HOSTNAME names the node (env)"), "{text}");
         assert!(table(&ps, Detail::All).contains("a-machine-with-a-long-name.example.org (env)"));
     }
 

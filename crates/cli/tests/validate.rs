@@ -36,7 +36,6 @@ fn the_validator_has_nothing_to_say() {
             lines,
         ),
         ("PUT /ignored HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", 200, "/ignored"),
-        ("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", 200, "/"),
     ] {
         client.send(request).unwrap();
         let response = client.response().unwrap();
@@ -45,6 +44,10 @@ fn the_validator_has_nothing_to_say() {
             assert_eq!(response.text(), expected, "{request}");
         }
     }
+    // On a connection of its own, which ends with the response when the length of that is not known in time.
+    let mut old = running.client();
+    old.send("GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n").unwrap();
+    assert_eq!(old.response().unwrap().text(), "/");
     for path in ["/", "/write", "/generator", "/file", "/length"] {
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
         assert_eq!(client.head().unwrap().status, 200, "HEAD {path}: {}", running.out());
