@@ -15,7 +15,7 @@ const TRANSLATIONS: &[(&str, &str)] = &[
     ("-k", "there are no worker classes: concurrency adapts by itself"),
     ("--worker-class", "there are no worker classes: concurrency adapts by itself"),
     ("--worker-connections", "the most requests in flight in one worker are --threads"),
-    ("--max-requests", "this version does not replace workers after a number of requests"),
+    ("--max-requests", "workers are replaced after so many requests by limits.requests in tierce.toml"),
     ("--graceful-timeout", "the time for requests in flight is limits.drain in tierce.toml"),
     ("--keep-alive", "connections are kept for 75 s"),
     ("--preload", "not needed: each node imports the application once and forks its workers"),
