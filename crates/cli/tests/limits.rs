@@ -142,6 +142,18 @@ fn decisions_can_be_read() {
 }
 
 #[test]
+fn workers_that_crowd_the_cores_keep_the_usual_switch_interval() {
+    let app = "import sys\n\ndef app(environ, start_response):\n    start_response('200 OK', [])\n    \
+               return [str(sys.getswitchinterval()).encode()]\n";
+    let cores = std::thread::available_parallelism().unwrap().get();
+    for (workers, interval) in [(1, "0.001"), (2 * cores + 1, "0.005")] {
+        let project = Project::new(TIERCE, app, &format!("workers = {workers}"));
+        let running = up(&project);
+        assert_eq!(running.client().get("/").unwrap().text(), interval, "{workers} workers");
+    }
+}
+
+#[test]
 fn workers_are_replaced_after_so_many_requests_and_none_is_lost() {
     let project = project("workers = 2\nlimits = { requests = 50 }");
     let running = up(&project);

@@ -283,13 +283,14 @@ def work(app, number, descriptors, settings, control, native):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The application may have put others in their places.
     line_by_line()
-    if settings.get("crowded", False):
+    crowded = settings.get("crowded", False)
+    if crowded:
         run_longer()
     log = errors()
     templates = [template(listener, settings, native, log) for listener in settings["listeners"]]
     os.register_at_fork(after_in_child=lambda: disown(links[0::2], native))
     pairs = list(zip(links[0::2], links[1::2]))
-    serving = native["serve"](app, pairs, settings.get("threads", 256), templates)
+    serving = native["serve"](app, pairs, settings.get("threads", 256), templates, crowded)
     say(control, say="ready", worker=number, pid=os.getpid())
     control.close()
     wait(serving)

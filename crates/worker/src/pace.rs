@@ -1,8 +1,9 @@
 //! How often CPython lets running threads take turns (`sys.setswitchinterval`).
 //!
 //! Its 5 ms make a quick request behind one that computes wait that long; a short interval costs nothing while few
-//! threads run, but every waiter wakes once in each, which hundreds of threads cannot afford. Both were measured.
-//! Invariant: an interval that the application has chosen itself is left alone.
+//! threads run, but every waiter wakes once in each, which hundreds of threads cannot afford. Nor can workers that crowd
+//! the cores: whoever holds the GIL is often not running, and to ask it again for the GIL only takes its core. All of it
+//! was measured. Invariant: an interval that the application has chosen itself is left alone.
 
 use std::time::Duration;
 
@@ -25,19 +26,29 @@ const FEW: usize = 32;
 const KEPT: Duration = Duration::from_micros(400);
 const GIVEN: Duration = Duration::from_micros(100);
 
+/// Whether the workers have a core to themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cores {
+    Enough,
+    /// There are several workers for each.
+    Crowded,
+}
+
 /// What is set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
+    /// Whether it is ours to choose.
     ours: bool,
     interval: Duration,
 }
 
 impl Pace {
-    /// Starts with a short interval, unless the application has chosen one.
-    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+    /// Starts with a short interval, unless the application has chosen one or the cores are crowded.
+    pub(crate) fn new(py: Python<'_>, cores: Cores) -> PyResult<Self> {
         let seconds: f64 = py.import("sys")?.call_method0("getswitchinterval")?.extract()?;
         let interval = Duration::try_from_secs_f64(seconds).unwrap_or(USUAL);
-        let ours = interval.abs_diff(USUAL) < Duration::from_micros(1);
+        let chosen = Duration::from_micros(1) <= interval.abs_diff(USUAL);
+        let ours = !chosen && cores == Cores::Enough;
         if !ours {
             return Ok(Self { ours, interval });
         }

@@ -18,7 +18,7 @@ use crate::{
     gil::GilWait,
     input::Input,
     io::{self, Bell},
-    pace::Pace,
+    pace::{Cores, Pace},
     pool::{Call, Pool},
     request::Closing,
     runner,
@@ -61,6 +61,7 @@ pub(crate) fn serve(
     links: Vec<(RawFd, RawFd)>,
     threads: usize,
     templates: Vec<Py<PyDict>>,
+    crowded: bool,
 ) -> PyResult<Serving> {
     share_memory();
     let (poll, bell) = io::poll()?;
@@ -70,11 +71,12 @@ pub(crate) fn serve(
         let (socket, ledger) = unsafe { (OwnedFd::from_raw_fd(socket), OwnedFd::from_raw_fd(ledger)) };
         wires.push(Arc::new(Wire::new(index, socket, SharedWords::from_fd(ledger)?, Arc::clone(&poll))));
     }
+    let cores = if crowded { Cores::Crowded } else { Cores::Enough };
     let environs = Environs::new(py, templates)?;
     let empty = Py::new(py, Input::empty())?;
     let worker = Arc::new(Worker {
         wires,
-        pool: Pool::new(threads, Pace::new(py)?),
+        pool: Pool::new(threads, Pace::new(py, cores)?),
         bell,
         environs,
         app,
