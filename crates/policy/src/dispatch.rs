@@ -316,8 +316,8 @@ impl<W> Dispatch<W> {
         }
     }
 
-    /// The work of a request has ended, or it was taken back; `stage` as told before.
-    pub fn end(&mut self, id: WorkerId, stage: Stage) {
+    /// The work of a request has ended after it ran for so long, or it was taken back; `stage` as told before.
+    pub fn end(&mut self, id: WorkerId, stage: Stage, ran: Duration) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.in_flight = worker.in_flight.saturating_sub(1);
         match stage {
@@ -328,7 +328,10 @@ impl<W> Dispatch<W> {
                 worker.expired = worker.expired.saturating_sub(1);
             }
         }
-        self.ended += u64::from(stage != Stage::Given);
+        if stage != Stage::Given {
+            self.ended += 1;
+            self.growth.ended(ran);
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 

@@ -1,7 +1,9 @@
 //! How many requests an application may have in flight, once more of them only add latency.
 //!
 //! A database that can answer 20 queries at a time answers no sooner when 500 requests ask it; they only hold threads and
-//! connections. That cannot be read from latency alone (a handler may simply wait for something slow), so it is tried:
+//! connections. That cannot be read from latency alone (a handler may simply wait for something slow), so it is tried.
+//! Latency here is that of the quicker requests ([`QUICK`]): slow handlers that join quick ones raise the mean, and holding
+//! requests back would only make the quick ones wait for the slow.
 //!
 //! | phase    | goes on when                                                                  | to       |
 //! |----------|-------------------------------------------------------------------------------|----------|
@@ -21,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Latency that is so many times the best is reason enough to try.
 const WORSE: f64 = 4.0;
+
+/// The latency that this part of the requests does not exceed is what counts.
+const QUICK: f64 = 0.1;
 
 /// Below so many in flight there is nothing worth saving.
 const FEW: f64 = 32.0;
@@ -99,7 +104,9 @@ struct Finding {
     in_flight: f64,
     wanted: f64,
     throughput: Throughput,
-    /// Seconds (Little's law).
+    /// How long a request was in flight on average (Little's law), in seconds.
+    mean: f64,
+    /// The latency of the quicker requests, in seconds.
     latency: f64,
 }
 
@@ -124,6 +131,7 @@ pub struct Growth {
     phase: Phase,
     bound: Option<f64>,
     window: Option<Window>,
+    durations: Durations,
     /// The concurrency of the window before.
     before: f64,
     /// The best latency of late.
@@ -140,6 +148,7 @@ impl Default for Growth {
             phase: Phase::Free,
             bound: None,
             window: None,
+            durations: Durations::default(),
             before: 0.0,
             best: None,
             by_level: [0.0; 16],
@@ -155,6 +164,11 @@ impl Growth {
         self.bound.map(whole)
     }
 
+    /// A request has ended that ran for so long.
+    pub fn ended(&mut self, took: Duration) {
+        self.durations.count(took);
+    }
+
     /// To be called a few times a second. What has been decided, when that changes anything for long.
     pub fn look(&mut self, now: Instant, sight: Sight) -> Option<GrowthChange> {
         let finding = self.observe(now, sight)?;
@@ -162,7 +176,7 @@ impl Growth {
         self.judge(now, finding);
         if self.bound != bound {
             // What is in flight under the old bound comes to its end first.
-            let settle = WINDOW.max(Duration::from_secs_f64(finding.latency.min(10.0)));
+            let settle = WINDOW.max(Duration::from_secs_f64(finding.mean.min(10.0)));
             self.window = Some(Window::new(now, now + settle, sight.ended));
         }
         match (held, self.phase) {
@@ -178,6 +192,7 @@ impl Growth {
         let window = self.window.get_or_insert_with(|| Window::new(now, now, sight.ended));
         if now < window.settled {
             (window.began, window.ended) = (now, sight.ended);
+            self.durations = Durations::default();
             return None;
         }
         window.sights += 1;
@@ -188,17 +203,18 @@ impl Growth {
         // Ends are far fewer than 2^52.
         let throughput = Throughput { rate: ends as f64 / seconds, seconds };
         let in_flight = window.in_flight / sights;
-        let latency = if ends < ENDS { f64::INFINITY } else { in_flight / throughput.rate };
-        if age < WINDOW || (seconds < latency && age < WINDOW_MOST) {
+        let mean = if ends < ENDS { f64::INFINITY } else { in_flight / throughput.rate };
+        if age < WINDOW || (seconds < mean && age < WINDOW_MOST) {
             return None;
         }
         let window = *window;
         self.window = Some(Window::new(now, now, sight.ended));
-        Some(Finding { in_flight, wanted: window.wanted / sights, throughput, latency })
+        let latency = std::mem::take(&mut self.durations).quantile(QUICK);
+        Some(Finding { in_flight, wanted: window.wanted / sights, throughput, mean, latency })
     }
 
     fn judge(&mut self, now: Instant, finding: Finding) {
-        if finding.latency.is_infinite() {
+        if finding.mean.is_infinite() {
             // Too little has ended to tell anything: nothing is tried, and what was being tried is taken back.
             self.give_up_trial(now);
             return;
@@ -322,6 +338,45 @@ impl Growth {
 impl Window {
     fn new(now: Instant, settled: Instant, ended: u64) -> Self {
         Self { began: now, settled, ended, in_flight: 0.0, wanted: 0.0, sights: 0 }
+    }
+}
+
+/// How long requests ran, counted by half powers of two of microseconds.
+#[derive(Clone, Debug)]
+struct Durations {
+    counts: [u32; Self::PLACES],
+}
+
+impl Durations {
+    /// Enough for twelve days.
+    const PLACES: usize = 80;
+
+    fn count(&mut self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(2);
+        let power = micros.ilog2();
+        let upper_half = micros >> (power - 1) & 1;
+        let place = (2 * power as usize + usize::from(upper_half == 1)).min(Self::PLACES - 1);
+        self.counts[place] = self.counts[place].saturating_add(1);
+    }
+
+    /// What this part of them does not exceed, in seconds; 0 when there are none.
+    fn quantile(&self, part: f64) -> f64 {
+        let all: f64 = self.counts.iter().map(|count| f64::from(*count)).sum();
+        let mut left = all * part;
+        for (place, count) in (0u32..).zip(&self.counts) {
+            left -= f64::from(*count);
+            if left <= 0.0 && 0 < *count {
+                let end = if place % 2 == 0 { 1.5 } else { 2.0 };
+                return end * f64::from(1 << (place / 2).min(30)) / 1e6;
+            }
+        }
+        0.0
+    }
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self { counts: [0; Self::PLACES] }
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -249,9 +249,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        let ran = self.started.map_or(Duration::ZERO, |started| started.elapsed());
         let (idle, waiting) = {
             let mut dispatch = self.shared.lock();
-            dispatch.end(self.worker, self.stage);
+            dispatch.end(self.worker, self.stage, ran);
             (!dispatch.load(self.worker).is_awaited(), 0 < dispatch.queued())
         };
         if waiting {

@@ -33,7 +33,7 @@ fn single_requests_walk_over_all_workers() {
     for _ in 0..25 {
         let worker = go(&mut dispatch);
         dispatch.start(worker, Duration::ZERO);
-        dispatch.end(worker, Stage::Started);
+        dispatch.end(worker, Stage::Started, Duration::ZERO);
         seen.push(worker);
     }
     seen.sort();
@@ -71,7 +71,7 @@ fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     // All threads are taken, and one request waits there already.
     dispatch.start(ids[0], Window::SHORT);
     let Admission::Wait(third) = dispatch.admit(|| 3) else { panic!() };
-    dispatch.end(ids[0], Stage::Started);
+    dispatch.end(ids[0], Stage::Started, Duration::ZERO);
     assert_eq!(dispatch.next_grant(), Some((3, ids[0], third)));
     assert_eq!(dispatch.load(ids[0]).requests, 1);
 }
@@ -87,7 +87,7 @@ fn who_comes_back_has_its_old_place() {
         }
     }
     // The first two had a worker each, the third gets one; all three come back, the last first.
-    dispatch.end(ids[0], Stage::Given);
+    dispatch.end(ids[0], Stage::Given, Duration::ZERO);
     assert_eq!(dispatch.next_grant(), Some((2, ids[0], tickets[2])));
     dispatch.drain_worker(ids[0]);
     for number in [2, 1, 0] {
@@ -96,7 +96,7 @@ fn who_comes_back_has_its_old_place() {
     assert!(dispatch.leave(tickets[1]), "each can be told from the others");
     let mut order = Vec::new();
     for _ in 0..4 {
-        dispatch.end(ids[1], Stage::Given);
+        dispatch.end(ids[1], Stage::Given, Duration::ZERO);
         order.push(dispatch.next_grant().unwrap().0);
     }
     assert_eq!(order, [0, 2, 3, 4]);
@@ -117,7 +117,7 @@ fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
     let fresh = dispatch.add_worker(node, 1);
     assert_ne!(fresh, ids[1]);
     assert_eq!(dispatch.next_grant(), Some((1, fresh, first)));
-    dispatch.end(ids[1], Stage::Started);
+    dispatch.end(ids[1], Stage::Started, Duration::ZERO);
     assert_eq!(dispatch.load(fresh).in_flight, 1, "an old worker's end must not count for the new one at its place");
 }
 
@@ -127,8 +127,8 @@ fn an_unstarted_request_moves_only_to_a_worker_with_less_to_do_that_holds_none()
     let given: Vec<_> = (0..4).map(|_| go(&mut dispatch)).collect();
     assert_eq!(given, [ids[0], ids[1], ids[0], ids[1]]);
     assert_eq!(dispatch.rebind(ids[0]), None, "the other has as much to do");
-    dispatch.end(ids[1], Stage::Given);
-    dispatch.end(ids[1], Stage::Given);
+    dispatch.end(ids[1], Stage::Given, Duration::ZERO);
+    dispatch.end(ids[1], Stage::Given, Duration::ZERO);
     assert_eq!(dispatch.rebind(ids[0]), Some(ids[1]));
     assert!(!dispatch.could_rebind(ids[0]), "now the other holds one unstarted");
 }
@@ -157,7 +157,7 @@ fn all_workers_together_have_no_more_in_flight_than_is_allowed() {
     // Who holds a request past its time still holds what the bound protects.
     dispatch.expire(given[0]);
     assert_eq!(dispatch.next_grant(), None);
-    dispatch.end(given[0], Stage::Expired);
+    dispatch.end(given[0], Stage::Expired, Duration::ZERO);
     assert_eq!(dispatch.load(given[0]).expired, 0);
     assert!(matches!(dispatch.next_grant(), Some((4, _, granted)) if granted == ticket));
     // What a worker had that has gone does not count.
@@ -274,7 +274,7 @@ fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
                 _ if !story.given.is_empty() => {
                     let request = story.given.swap_remove(choices.below(story.given.len()));
                     let stage = if request.started { Stage::Started } else { Stage::Given };
-                    story.dispatch.end(request.worker, stage);
+                    story.dispatch.end(request.worker, stage, Duration::ZERO);
                 }
                 _ => {}
             }

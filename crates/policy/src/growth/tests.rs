@@ -30,6 +30,11 @@ struct Story {
     seconds: u32,
 }
 
+struct Running {
+    since: f64,
+    left: f64,
+}
+
 #[derive(Default)]
 struct Told {
     arrived: u64,
@@ -47,7 +52,7 @@ const PATIENCE: f64 = 30.0;
 fn play(story: &Story, seed: u64) -> Told {
     let (mut chance, began) = (Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), Instant::now());
     let (mut growth, mut told) = (Growth::default(), Told::default());
-    let (mut running, mut queue): (Vec<f64>, std::collections::VecDeque<(f64, f64)>) = Default::default();
+    let (mut running, mut queue): (Vec<Running>, std::collections::VecDeque<(f64, f64)>) = Default::default();
     let mut next = 0.0;
     for step in 0..story.seconds * 100 {
         let second = f64::from(step) * STEP;
@@ -63,12 +68,17 @@ fn play(story: &Story, seed: u64) -> Told {
         while running.len() < most
             && let Some((_, need)) = queue.pop_front()
         {
-            running.push(need);
+            running.push(Running { since: second, left: need });
         }
         let progress = STEP * (story.speed)(running.len() as f64, second);
-        running.iter_mut().for_each(|left| *left -= progress);
+        running.iter_mut().for_each(|request| request.left -= progress);
         let before = running.len();
-        running.retain(|left| 0.0 < *left);
+        running.retain(|request| {
+            if request.left <= 0.0 {
+                growth.ended(Duration::from_secs_f64(second + STEP - request.since));
+            }
+            0.0 < request.left
+        });
         let ended = (before - running.len()) as u64;
         told.ended += ended;
         if step % 100 == 0 {
@@ -166,6 +176,32 @@ fn bursts_of_quick_and_slow_requests_leave_it_alone() {
         assert!(told.arrived - told.ended <= told.arrived / 100, "{} of {}", told.ended, told.arrived);
         assert!(changes(told, 0.0, 300.0) <= 10);
     });
+}
+
+#[test]
+fn quick_requests_are_not_made_to_wait_for_slow_ones() {
+    // As many are answered when a few slow handlers join, with ten times as many in flight: by the mean it adds only latency.
+    let story = Story {
+        rate: |_| 380.0,
+        need: |chance, second| if second < 30.0 || chance.unit() < 0.9 { 0.02 } else { 2.0 },
+        speed: |_, _| 1.0,
+        seconds: 300,
+    };
+    check(&story, |told| assert_eq!(changes(told, 0.0, 300.0), 0));
+}
+
+#[test]
+fn the_quicker_requests_are_known_to_a_half_power_of_two() {
+    let mut durations = Durations::default();
+    assert!(durations.quantile(QUICK) <= 0.0, "there are none");
+    (0..11).for_each(|_| durations.count(Duration::from_micros(700)));
+    (0..89).for_each(|_| durations.count(Duration::from_secs(3)));
+    let (quick, middle) = (durations.quantile(0.1), durations.quantile(0.5));
+    assert!((0.0007..0.0007 * 1.5).contains(&quick), "{quick}");
+    assert!((3.0..4.5).contains(&middle), "{middle}");
+    for odd in [Duration::ZERO, Duration::MAX] {
+        durations.count(odd);
+    }
 }
 
 #[test]
