@@ -8,6 +8,7 @@ mod growth; // how many requests an application may have in flight at all
 mod window; // how many unstarted requests a worker may hold
 mod dispatch; // queue and slots of one application: late binding
 mod shared; // the same behind a lock, and the lease that gives itself back
+mod turns; // which thread of a worker has the next turn
 mod retry; // the right to a second try
 mod changes; // changed files, and when to reload for them
 mod nodes; // the node table: what the data plane must know of nodes and workers
@@ -18,4 +19,5 @@ pub use growth::{Growth, GrowthChange, Sight};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use retry::{Tried, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
+pub use turns::{BATCH, Came, Gil, Leave, Start, Turns};
 pub use window::Window;

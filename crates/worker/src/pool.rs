@@ -1,13 +1,8 @@
-//! Who runs the next request, and when finished answers leave.
+//! The inbox and the threads that serve it; `policy::Turns` says who of them has the next turn.
 //!
-//! Threads that have nothing to do park without the GIL, the last one to park on top. When a request waits, one of
-//! them, the *candidate*, is called and waits for the GIL; whoever holds the GIL takes the next request. So a handler
-//! that gives the GIL up (it sleeps, it asks a database) is followed at once, and a handler that does not is never
-//! disturbed. Calling a candidate costs two context switches; while requests take less than [`YOUNG`] each, the thread
-//! that runs is trusted to come back for the next one, and [`Pool::tick`] looks after it.
-//!
-//! Invariant: while a request waits in the inbox, a candidate is on its way, or a young request is running, or all
-//! `limit` threads are running requests. No method waits, except [`Pool::wait`], which needs no GIL.
+//! Threads that have nothing to do park without the GIL, the last one to park on top. Invariant: while a request waits in
+//! the inbox, a candidate is on its way, or a young request is running, or all `limit` threads are running requests. No
+//! method waits, except [`Pool::wait`], which needs no GIL.
 
 use std::{
     collections::VecDeque,
@@ -20,24 +15,9 @@ use std::{
 };
 
 use link::{State as Claim, Verdict, Vitals};
+use policy::{Came, Gil, Leave, Start, Turns};
 
 use crate::{pace::Pace, request::Job, watch::Watch};
-
-/// A request that has run for less than this is likely to end before a candidate could take over.
-const YOUNG: Duration = Duration::from_micros(200);
-
-/// For so long after its last turn. Longer than [`YOUNG`], as the kernel may have let others run meanwhile.
-const TRUST: Duration = Duration::from_millis(2);
-
-/// A thread for which another was preempted goes on with new requests for so long, before that one has its turn again.
-const QUANTUM: Duration = Duration::from_micros(1000);
-
-/// How long a finished answer may wait for others to leave with it.
-pub(crate) const BATCH: Duration = Duration::from_micros(500);
-
-/// How often the pool is looked after while requests run, and while some wait.
-const TICK: Duration = Duration::from_millis(1);
-const TICK_WAITING: Duration = Duration::from_micros(300);
 
 /// How long a thread stays idle before it ends, and how many stay for ever.
 const RETIRE: Duration = Duration::from_secs(30);
@@ -61,28 +41,12 @@ struct State {
     inbox: VecDeque<Job>,
     idle: Vec<Arc<Seat>>,
     threads: usize,
-    candidate: Candidate,
-    running: usize,
-    /// Who runs the request that started last, while nobody has had the GIL since.
+    turns: Turns,
+    /// Who runs the request that started last.
     youngest: Option<Arc<Seat>>,
-    /// When a thread last took a turn.
-    turned: Instant,
-    /// When the last candidate came.
-    came: Instant,
-    /// Threads that could run and wait for the GIL, which was taken from them or from others for their sake.
-    surplus: usize,
     pace: Pace,
-    /// How long a candidate waits for the GIL, as a moving average.
-    gil_wait: Duration,
     memory: Memory,
     verdict: Verdict,
-    /// How many requests have started.
-    started: u64,
-    /// Since when finished answers wait to leave.
-    unflushed: Option<Instant>,
-    /// How long a request takes, as a moving average.
-    expected: Duration,
-    started_since_tick: bool,
     stage: Stage,
 }
 
@@ -91,12 +55,6 @@ struct State {
 pub(crate) enum Memory {
     Enough,
     Scarce,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Candidate {
-    Nobody,
-    OnItsWay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,47 +82,15 @@ pub(crate) enum Call {
     Spawn,
 }
 
-/// Where a thread comes from when it asks for work.
-#[derive(Debug)]
-pub(crate) enum Came {
-    /// It was called, and then waited so long for the GIL.
-    Call(Duration),
-    /// It has just run this request.
-    Run(Ticket),
-}
-
-/// A started request: its number in this worker, and when it started.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ticket {
-    number: u64,
-    pub(crate) since: Instant,
-}
-
 /// What a thread that holds the GIL does next.
 #[derive(Debug)]
 pub(crate) enum Turn {
     /// Send what must leave first, call the successor, set the switch interval, run this.
-    Run { job: Job, ticket: Ticket, interval: Option<Duration>, leave: Leave, call: Call },
+    Run { job: Job, start: Start, interval: Option<Duration>, leave: Leave, call: Call },
     /// Send everything, then park; `drained` when that was the last request ever.
     Park { drained: bool },
     /// End the thread.
     End,
-}
-
-/// Whether a thread goes on or leaves the GIL to others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gil {
-    Keep,
-    Leave,
-}
-
-/// What has to leave now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Leave {
-    Nothing,
-    /// Everything that was appended before.
-    All,
 }
 
 /// Why [`Pool::wait`] returned.
@@ -182,20 +108,11 @@ impl Pool {
             inbox: VecDeque::new(),
             idle: Vec::new(),
             threads: 0,
-            candidate: Candidate::Nobody,
-            running: 0,
+            turns: Turns::new(Instant::now()),
             youngest: None,
-            turned: Instant::now(),
-            came: Instant::now(),
-            surplus: 0,
             pace,
-            gil_wait: Duration::ZERO,
             memory: Memory::Enough,
             verdict: Verdict::Enough,
-            started: 0,
-            unflushed: None,
-            expected: Duration::ZERO,
-            started_since_tick: false,
             stage: Stage::Open,
         };
         Self { limit: limit.max(1), state: Mutex::new(state) }
@@ -208,60 +125,46 @@ impl Pool {
             state.inbox.retain(Job::is_offered);
         }
         state.inbox.extend(jobs.drain(..));
-        let trusts = state.trusts(Instant::now());
-        if trusts { Call::Nobody } else { state.call(self.limit) }
+        state.call_if_wanted(self.limit)
     }
 
     /// The next turn of the thread of `seat`, which holds the GIL.
-    pub(crate) fn take(&self, came: &Came, seat: &Arc<Seat>, now: Instant) -> Turn {
+    pub(crate) fn take(&self, came: Came, seat: &Arc<Seat>, now: Instant) -> Turn {
         let mut state = self.state();
-        let next = if state.arrive(came, now) == Gil::Keep { state.next_started() } else { None };
+        let interval = state.pace.interval();
+        let next = if state.turns.arrive(came, interval, now) == Gil::Keep { state.next_started() } else { None };
         let Some(job) = next else {
             if state.stage == Stage::Stopped {
                 return Turn::End;
             }
-            state.surplus = state.surplus.saturating_sub(1);
-            state.unflushed = None;
+            state.turns.park();
             state.idle.push(Arc::clone(seat));
             return Turn::Park { drained: state.is_drained() };
         };
-        state.running += 1;
         state.youngest = Some(Arc::clone(seat));
-        state.started_since_tick = true;
-        state.started += 1;
-        let ticket = Ticket { number: state.started, since: now };
-        let due = |since| state.inbox.is_empty() || BATCH < now.duration_since(since) + state.expected;
-        let leave = if state.unflushed.is_some_and(due) || matches!(came, Came::Call(_)) {
-            state.unflushed = None;
-            Leave::All
-        } else {
-            Leave::Nothing
-        };
-        let call = if state.expected < YOUNG { Call::Nobody } else { state.call(self.limit) };
-        let (running, gil_wait) = (state.running, state.gil_wait);
-        Turn::Run { job, ticket, interval: state.pace.follow(running, gil_wait), leave, call }
+        let waiting = state.inbox.len();
+        let (start, leave) = state.turns.start(came, waiting, now);
+        let call = if state.turns.wants_candidate_at_start() { state.call(self.limit) } else { Call::Nobody };
+        let (running, gil_wait) = (state.turns.running(), state.turns.gil_wait());
+        Turn::Run { job, start, interval: state.pace.follow(running, gil_wait), leave, call }
     }
 
     /// I/O thread, when [`Pool::needs_tick`] says so: what nobody else looks after.
     pub(crate) fn tick(&self) -> Call {
         let mut state = self.state();
-        state.started_since_tick = false;
-        let trusts = state.trusts(Instant::now());
-        if trusts { Call::Nobody } else { state.call(self.limit) }
+        state.turns.tick();
+        state.call_if_wanted(self.limit)
     }
 
     /// When a thread last took a turn.
     pub(crate) fn turned(&self) -> Instant {
-        self.state().turned
+        self.state().turns.turned()
     }
 
     /// When [`Pool::tick`] has something to look after, if it has.
     pub(crate) fn needs_tick(&self) -> Option<Duration> {
         let state = self.state();
-        match state.inbox.is_empty() {
-            false => Some(TICK_WAITING),
-            true => state.started_since_tick.then_some(TICK),
-        }
+        state.turns.next_tick(state.inbox.len())
     }
 
     /// Parks the thread of `seat` until it is called.
@@ -291,7 +194,7 @@ impl Pool {
     pub(crate) fn spawn_failed(&self) {
         let mut state = self.state();
         state.threads -= 1;
-        state.candidate = Candidate::Nobody;
+        state.turns.call_failed();
         state.verdict = Verdict::NoThread;
     }
 
@@ -331,7 +234,7 @@ impl Pool {
     pub(crate) fn vitals(&self) -> Vitals {
         let state = self.state();
         let threads = u32::try_from(state.threads).unwrap_or(u32::MAX);
-        let (gil_wait, switch_interval) = (state.gil_wait, state.pace.interval());
+        let (gil_wait, switch_interval) = (state.turns.gil_wait(), state.pace.interval());
         Vitals { gil_wait, switch_interval, threads, verdict: state.verdict }
     }
 
@@ -346,46 +249,6 @@ impl Pool {
 }
 
 impl State {
-    /// Notes what the arriving thread tells by its arrival.
-    fn arrive(&mut self, came: &Came, now: Instant) -> Gil {
-        self.turned = now;
-        match came {
-            Came::Run(ticket) => {
-                self.running -= 1;
-                self.unflushed.get_or_insert(now);
-                // If others have started since, it has waited for them too, which says nothing of how long it takes.
-                if ticket.number == self.started {
-                    self.youngest = None;
-                    self.expected = (self.expected * 7 + now.duration_since(ticket.since)) / 8;
-                }
-                // Another one has begun since and was interrupted for the end of this: it goes on first.
-                if self.youngest.is_some() && self.expected < YOUNG {
-                    return Gil::Leave;
-                }
-                // Somebody was made to wait in the middle of a request: that one goes on first.
-                self.surplus = self.surplus.min(self.running);
-                if 0 < self.surplus && QUANTUM <= now.duration_since(self.came) {
-                    return Gil::Leave;
-                }
-            }
-            Came::Call(waited) => {
-                self.gil_wait = (self.gil_wait * 7 + *waited) / 8;
-                // CPython takes the GIL away after the interval: a shorter wait means that its holder gave it up.
-                let given = *waited < self.pace.interval() * 4 / 5;
-                self.candidate = Candidate::Nobody;
-                self.came = now;
-                self.youngest = None;
-                if 0 < self.running && given {
-                    // Whoever is still running has given the GIL up: it is no quick one.
-                    self.expected = self.expected.max(YOUNG);
-                } else if !given {
-                    self.surplus += 1;
-                }
-            }
-        }
-        Gil::Keep
-    }
-
     /// The first waiting request that the edge has not taken back; it has started now.
     fn next_started(&mut self) -> Option<Job> {
         while let Some(job) = self.inbox.pop_front() {
@@ -398,23 +261,20 @@ impl State {
         None
     }
 
-    /// Whether the thread that runs is about to come back.
-    fn trusts(&self, now: Instant) -> bool {
-        let age = now.saturating_duration_since(self.turned);
-        let runs = |youngest: &Arc<Seat>| age < YOUNG || !youngest.is_blocked();
-        self.expected < YOUNG && age < TRUST && self.youngest.as_ref().is_some_and(runs)
+    /// Calls a candidate, unless the thread that runs is about to come back.
+    fn call_if_wanted(&mut self, limit: usize) -> Call {
+        let youngest = self.youngest.as_deref();
+        let wanted = self.turns.wants_candidate(Instant::now(), || youngest.is_some_and(Seat::is_blocked));
+        if wanted { self.call(limit) } else { Call::Nobody }
     }
 
     fn call(&mut self, limit: usize) -> Call {
-        if self.inbox.is_empty() || self.candidate == Candidate::OnItsWay {
-            return Call::Nobody;
-        }
-        self.call_anyone(limit)
+        if self.inbox.is_empty() { Call::Nobody } else { self.call_anyone(limit) }
     }
 
     fn call_anyone(&mut self, limit: usize) -> Call {
         if let Some(seat) = self.idle.pop() {
-            self.candidate = Candidate::OnItsWay;
+            self.turns.called();
             return Call::Wake(seat);
         }
         self.verdict = match self.memory {
@@ -425,13 +285,13 @@ impl State {
         if self.verdict != Verdict::Grows {
             return Call::Nobody;
         }
-        self.candidate = Candidate::OnItsWay;
+        self.turns.called();
         self.threads += 1;
         Call::Spawn
     }
 
     fn is_drained(&self) -> bool {
-        self.stage == Stage::Draining && self.running == 0 && self.inbox.is_empty()
+        self.stage == Stage::Draining && self.turns.running() == 0 && self.inbox.is_empty()
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 };
 
 use link::{Abort, Malformed, RequestHead, flags};
+use policy::{BATCH, Start};
 use pyo3::{
     exceptions::{PyRuntimeError, PySystemExit, PyTypeError},
     prelude::*,
@@ -23,7 +24,6 @@ use crate::{
     exchange::Exchange,
     file_wrapper::FileWrapper,
     input::Input,
-    pool::{BATCH, Ticket},
     reply::{More, Offered, Progress, Reply},
     serve::Worker,
     start_response::{Desk, Opened, Voice},
@@ -42,10 +42,10 @@ pub(crate) struct Job {
 }
 
 /// Runs a request that has been won.
-pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) {
+pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, start: Start, desk: &mut Desk) {
     let exchange = Arc::clone(&job.exchange);
     exchange.begin(warden::this_thread());
-    let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, ticket, desk)));
+    let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, start, desk)));
     let error = match ran {
         Ok(result) => result.err(),
         Err(_) => Some(PyRuntimeError::new_err("Tierce's worker has panicked in this request")),
@@ -73,7 +73,7 @@ pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, des
     exchange.cancel();
 }
 
-fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut Desk) -> PyResult<()> {
+fn call(py: Python<'_>, worker: &Worker, job: Job, start: Start, desk: &mut Desk) -> PyResult<()> {
     let Opened { voice, start_response, early_hints } = desk.open(py, Reply::new(&job.exchange, job.flags))?;
     let environ = {
         let head = RequestHead::read(&job.payload)
@@ -88,7 +88,7 @@ fn call(py: Python<'_>, worker: &Worker, job: Job, ticket: Ticket, desk: &mut De
     environ.set_item(pyo3::intern!(py, "wsgi.early_hints"), early_hints)?;
     drop(job.payload);
     let iterable = worker.app.bind(py).call1((environ, start_response))?;
-    let mut tail = Tail { closing: &worker.closing, exchange: &job.exchange, ticket, begun: None };
+    let mut tail = Tail { closing: &worker.closing, exchange: &job.exchange, start, begun: None };
     let responded = respond(py, &iterable, voice.get(), &mut tail);
     // `close` is not to be interrupted: it gives back what the application holds.
     end_interrupts(py, &job.exchange);
@@ -125,7 +125,7 @@ fn end_interrupts(py: Python<'_>, exchange: &Exchange) {
 struct Tail<'a> {
     closing: &'a Closing,
     exchange: &'a Exchange,
-    ticket: Ticket,
+    start: Start,
     begun: Option<Instant>,
 }
 
@@ -134,7 +134,7 @@ impl Tail<'_> {
         if self.begun.is_none() {
             let now = Instant::now();
             self.begun = Some(now);
-            if BATCH < now.duration_since(self.ticket.since) && !self.closing.is_quick() {
+            if BATCH < now.duration_since(self.start.since) && !self.closing.is_quick() {
                 // This answer is late as it is, and the rest takes its time.
                 self.exchange.wire.flush();
             }

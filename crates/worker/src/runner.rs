@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use policy::{Came, Leave};
 use pyo3::prelude::*;
 
 use crate::{
     pace,
-    pool::{Came, Leave, Seat, Turn, Waited},
+    pool::{Seat, Turn, Waited},
     request,
     serve::Worker,
     start_response::Desk,
@@ -38,8 +39,8 @@ fn run(worker: &Arc<Worker>) {
         let mut desk = Desk::default();
         let mut came = Came::Call(Duration::ZERO);
         loop {
-            match worker.pool.take(&came, &seat, Instant::now()) {
-                Turn::Run { job, ticket, interval, leave, call } => {
+            match worker.pool.take(came, &seat, Instant::now()) {
+                Turn::Run { job, start, interval, leave, call } => {
                     worker.obey(call);
                     if leave == Leave::All {
                         worker.flush();
@@ -47,8 +48,8 @@ fn run(worker: &Arc<Worker>) {
                     if let Some(interval) = interval {
                         pace::set(py, interval);
                     }
-                    request::run(py, worker, job, ticket, &mut desk);
-                    came = Came::Run(ticket);
+                    request::run(py, worker, job, start, &mut desk);
+                    came = Came::Run(start);
                 }
                 Turn::Park { drained } => {
                     worker.flush();
