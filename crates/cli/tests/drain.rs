@@ -19,7 +19,7 @@ fn post(client: &mut Client, id: usize) {
     client.send(format!("POST /run/{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).unwrap();
 }
 
-fn in_flight(running: &Running, node: usize) -> usize {
+fn in_flight(running: &Running<'_>, node: usize) -> usize {
     usize::try_from(running.ps()["items"][node]["in_flight"].as_u64().unwrap()).unwrap()
 }
 

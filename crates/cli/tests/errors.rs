@@ -48,6 +48,11 @@ fn applications_that_cannot_be_run() {
             &["missing 1 required positional argument", "hint: a factory is called without arguments"],
         ),
         ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
+        (
+            "x = 1\n",
+            "app = 'app:app'",
+            &["has no attribute 'app'", "name the application that the module makes: app:NAME"],
+        ),
         ("import os\nos._exit(3)\n", "app = 'app:app'", &["web.1 exited with 3 while it was being started"]),
         (
             "import os\nos.kill(os.getpid(), 11)\n",
@@ -205,6 +210,9 @@ fn two_in_one_place() {
     let other = Project::new(TIERCE, APP, &format!("workers = 1\nlisten = ['127.0.0.1:{}']", project.port));
     let next = format!("choose another port: -b 127.0.0.1:{}", project.port + 1);
     fails(&other, &["up"], 1, &["in use by another process", &next]);
+    let nowhere = Project::new(TIERCE, APP, "workers = 1\nlisten = ['unix:nowhere/web.sock']");
+    let directory = nowhere.path().join("nowhere");
+    fails(&nowhere, &["up"], 1, &["cannot listen on", &format!("mkdir {}", directory.display())]);
     let wrong = project.run(&["scale", "shop=2"]);
     assert_eq!((wrong.code, wrong.err.contains("there is no service")), (2, true), "{}", wrong.err);
     assert_eq!(running.client().get("/").unwrap().status, 200, "the first is unharmed");
