@@ -40,7 +40,23 @@ fn applications_that_cannot_be_run() {
         (
             "app = 5\n",
             "app = 'app:app'",
-            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`"],
+            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`", "makes: app:NAME"],
+        ),
+        (
+            "def create_app():\n    pass\n",
+            "app = 'app:create_app'",
+            &[
+                "cannot be called with environ and start_response",
+                "hint: the module has create_app(): write app:create_app()",
+            ],
+        ),
+        (
+            "def make(config=None):\n    pass\n",
+            "app = 'app:make'",
+            &[
+                "cannot be called with environ and start_response",
+                "hint: if it makes the application, write app:make()",
+            ],
         ),
         (
             "def create_app(config):\n    pass\n",
@@ -67,7 +83,17 @@ fn applications_that_cannot_be_run() {
         fails(&project, &["up"], 78, parts);
         let again = project.run(&["check"]);
         assert_eq!(again.code, 78, "{app}: {}", again.err);
+        assert!(!says_it_twice(&again.err), "{}", again.err);
     }
+}
+
+/// Whether what follows the cause is the cause once more.
+fn says_it_twice(text: &str) -> bool {
+    let lines: Vec<_> = text.lines().collect();
+    lines.windows(2).any(|two| {
+        let (cause, detail) = (two[0].strip_prefix("  cause: "), two[1].strip_prefix("  | "));
+        cause.zip(detail).is_some_and(|(cause, detail)| cause.starts_with(detail))
+    })
 }
 
 #[test]
