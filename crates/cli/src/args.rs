@@ -84,7 +84,7 @@ pub(crate) struct Up {
     /// Where to listen: HOST:PORT, :PORT, unix:PATH, http://… or uwsgi://…; may be repeated
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) bind: Vec<String>,
-    /// Time limit from handing a request to a worker to the head of its response: 30 or 30s
+    /// Time limit from the call of the application to the head of its response: 30 or 30s
     #[arg(short, long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
     /// Number of nodes: web=5

@@ -7,6 +7,7 @@ use supervise::Explanation;
 
 use crate::{
     exit::Exit,
+    say,
     traceback::{self, Spot},
 };
 
@@ -63,7 +64,7 @@ impl Failure {
             cause: explanation.cause.clone().unwrap_or_else(|| explanation.what.clone()),
             spot: traceback::spot(&detail, project),
             detail,
-            hint: explanation.hint.clone(),
+            hint: explanation.hint.as_deref().map(say::hint),
             text: explanation.to_string(),
             exit,
         }
@@ -86,6 +87,13 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_to_do_is_said_as_it_has_to_be_typed() {
+        let explanation = Explanation::new("a").hint("look: `tierce check`");
+        let failure = Failure::of_explanation(&explanation, Path::new("/p"), Exit::CONFIG);
+        assert_eq!(failure.hint, Some(format!("look: `{} check`", say::program())));
+    }
 
     #[test]
     fn one_line_names_cause_and_place() {

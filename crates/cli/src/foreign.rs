@@ -8,6 +8,11 @@ const TRANSLATIONS: &[(&str, &str)] = &[
     ("--http", "the address is -b/--bind HOST:PORT"),
     ("--socket", "the address, for nginx's uwsgi_pass, is -b/--bind uwsgi://HOST:PORT or uwsgi:PATH"),
     ("--uwsgi-socket", "the address, for nginx's uwsgi_pass, is -b/--bind uwsgi://HOST:PORT or uwsgi:PATH"),
+    ("--chmod-socket", "the mode of the Unix sockets is `socket_mode` in tierce.toml"),
+    (
+        "--umask",
+        "the mode of the Unix sockets is `socket_mode` in tierce.toml; files have the umask of whoever starts Tierce",
+    ),
     ("--forwarded-allow-ips", "proxies that are believed are `trusted_proxies` in tierce.toml"),
     ("--proxy-headers", "proxies that are believed are `trusted_proxies` in tierce.toml"),
     ("--port", "the address is -b/--bind :PORT"),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: everything is said on standard error before the status is returned. What failed is found out elsewhere.
 
+use std::io::ErrorKind;
+
 use control::{LockError, Place};
 use proxy::{Address, BindError};
 use supervise::{Blame, Explanation, StartError};
@@ -62,12 +64,25 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
         BindError::Occupied { .. } => {
             fail(&explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
         }
-        BindError::NoPermission { .. } => fail(
-            &explanation
-                .hint("ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE"),
-            Exit::NO_PERMISSION,
-        ),
+        BindError::NoPermission { address } => fail(&explanation.hint(permitted(address)), Exit::NO_PERMISSION),
+        BindError::Other { address: Address::Unix { path, .. }, error } if error.kind() == ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(path).display();
+            fail(&explanation.hint(format!("make its directory: mkdir {directory}")), Exit::FAILED)
+        }
         BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
+    }
+}
+
+/// What it takes to be allowed to listen there.
+fn permitted(address: &Address) -> String {
+    match address {
+        Address::Tcp { .. } => {
+            "ports below 1024 need privilege: choose a higher one, or give the service CAP_NET_BIND_SERVICE".to_owned()
+        }
+        Address::Unix { path, .. } => {
+            let directory = path.parent().unwrap_or(path).display();
+            format!("{directory} has to be writable for whoever starts Tierce")
+        }
     }
 }
 

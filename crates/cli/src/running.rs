@@ -274,5 +274,9 @@ pub(crate) fn done(text: String, changed: Changed) -> Answer {
 }
 
 fn refused(error: &ChangeError) -> Answer {
-    Answer::Refused { code: status(error.blame()).0, text: format!("{}\n{}", error.explanation(), error.aftermath()) }
+    let mut text = format!("{}\n{}", error.explanation(), error.aftermath());
+    if let Some(Changed { cut, limit }) = error.so_far().filter(|changed| 0 < changed.cut) {
+        text.push_str(&format!("\n{}", cut_off(cut, limit)));
+    }
+    Answer::Refused { code: status(error.blame()).0, text }
 }

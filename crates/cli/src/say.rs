@@ -52,6 +52,9 @@ fn called(mut words: impl Iterator<Item = String>) -> String {
         if matches!(word.as_str(), "-C" | "--directory" | "-c" | "--config") {
             let value = quoted(&words.next().unwrap_or_default());
             called = format!("{called} {word} {value}");
+        } else if word == "--format" {
+            // Its value is no command.
+            words.next();
         } else if ["-C", "-c", "--directory=", "--config="].iter().any(|option| word.starts_with(option)) {
             called = format!("{called} {}", quoted(&word));
         }
@@ -115,6 +118,7 @@ mod tests {
             ("tierce up", "tierce"),
             ("./t -C a/b up -d -C x", "./t -C a/b"),
             ("tierce --quiet --config=c.toml ps", "tierce --config=c.toml"),
+            ("tierce --format json -C a ps", "tierce -C a"),
             ("tierce", "tierce"),
         ] {
             assert_eq!(called(line.split(' ').map(ToOwned::to_owned)), expected);

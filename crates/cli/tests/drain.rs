@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use testkit::{Client, Project, wait_for, wait_within};
+use testkit::{Client, Project, Running, wait_for, wait_within};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const RUNS: &str = include_str!("apps/runs.py");
@@ -17,6 +17,17 @@ fn begun(project: &Project) -> usize {
 
 fn post(client: &mut Client, id: usize) {
     client.send(format!("POST /run/{id} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).unwrap();
+}
+
+fn in_flight(running: &Running<'_>, node: usize) -> usize {
+    usize::try_from(running.ps()["items"][node]["in_flight"].as_u64().unwrap()).unwrap()
+}
+
+fn told(cut: usize) -> String {
+    match cut {
+        1 => "1 request was not finished after 200ms".to_owned(),
+        _ => format!("{cut} requests were not finished after 200ms"),
+    }
 }
 
 #[test]
@@ -60,11 +71,7 @@ fn a_scale_whose_deadline_cuts_requests_says_so() {
     }
     wait_for("the requests to have begun", || begun(&project) == 4);
     // One that waits too long for its start is given to the other node.
-    let leaving = usize::try_from(running.ps()["items"][1]["in_flight"].as_u64().unwrap()).unwrap();
-    let told = |count: usize| match count {
-        1 => "1 request was not finished after 200ms".to_owned(),
-        _ => format!("{count} requests were not finished after 200ms"),
-    };
+    let leaving = in_flight(&running, 1);
     let scaled = project.run(&["scale", "web=1"]);
     assert_eq!((scaled.code, scaled.err.contains(&told(leaving))), (1, true), "{leaving}: {}", scaled.err);
     wait_for("their endings", || running.out().matches("\"draining\"").count() == leaving);
@@ -79,6 +86,28 @@ fn a_scale_whose_deadline_cuts_requests_says_so() {
         let log = project.read(".tierce/log/tierce.log");
         [leaving, 4 - leaving].iter().all(|count| log.contains(&told(*count)))
     });
+}
+
+#[test]
+fn a_restart_that_ends_halfway_says_what_it_has_cut() {
+    let app = format!(
+        "import os\nif os.environ['HOSTNAME'] == 'web.2' and os.path.exists('bad'):\n    raise ValueError\n{RUNS}"
+    );
+    let keys = "workers = 1\nnodes = 2\nenv = { WAIT = \"30\" }\nlimits = { drain = \"200ms\" }";
+    let project = Project::new(TIERCE, &app, keys);
+    let running = project.up(&[]);
+    let mut clients: Vec<_> = (0..4).map(|_| running.client()).collect();
+    for (id, client) in clients.iter_mut().enumerate() {
+        post(client, id);
+    }
+    wait_for("the requests to have begun", || begun(&project) == 4);
+    let leaving = in_flight(&running, 0);
+    project.write("bad", "");
+    let restarted = project.run(&["restart"]);
+    assert_eq!(restarted.code, 78, "{}", restarted.err);
+    for part in ["web.1 had been restarted before", &told(leaving)] {
+        assert!(restarted.err.contains(part), "{part}: {}", restarted.err);
+    }
 }
 
 #[test]

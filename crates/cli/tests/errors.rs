@@ -40,7 +40,23 @@ fn applications_that_cannot_be_run() {
         (
             "app = 5\n",
             "app = 'app:app'",
-            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`"],
+            &["`app:app` is no application but of type int", "tierce.toml:5:7, `app = 'app:app'`", "makes: app:NAME"],
+        ),
+        (
+            "def create_app():\n    pass\n",
+            "app = 'app:create_app'",
+            &[
+                "cannot be called with environ and start_response",
+                "hint: the module has create_app(): write app:create_app()",
+            ],
+        ),
+        (
+            "def make(config=None):\n    pass\n",
+            "app = 'app:make'",
+            &[
+                "cannot be called with environ and start_response",
+                "hint: if it makes the application, write app:make()",
+            ],
         ),
         (
             "def create_app(config):\n    pass\n",
@@ -48,6 +64,11 @@ fn applications_that_cannot_be_run() {
             &["missing 1 required positional argument", "hint: a factory is called without arguments"],
         ),
         ("", "app = 'nowhere:app'", &["there is no module nowhere"]),
+        (
+            "x = 1\n",
+            "app = 'app:app'",
+            &["has no attribute 'app'", "name the application that the module makes: app:NAME"],
+        ),
         ("import os\nos._exit(3)\n", "app = 'app:app'", &["web.1 exited with 3 while it was being started"]),
         (
             "import os\nos.kill(os.getpid(), 11)\n",
@@ -62,7 +83,17 @@ fn applications_that_cannot_be_run() {
         fails(&project, &["up"], 78, parts);
         let again = project.run(&["check"]);
         assert_eq!(again.code, 78, "{app}: {}", again.err);
+        assert!(!says_it_twice(&again.err), "{}", again.err);
     }
+}
+
+/// Whether what follows the cause is the cause once more.
+fn says_it_twice(text: &str) -> bool {
+    let lines: Vec<_> = text.lines().collect();
+    lines.windows(2).any(|two| {
+        let (cause, detail) = (two[0].strip_prefix("  cause: "), two[1].strip_prefix("  | "));
+        cause.zip(detail).is_some_and(|(cause, detail)| cause.starts_with(detail))
+    })
 }
 
 #[test]
@@ -205,6 +236,9 @@ fn two_in_one_place() {
     let other = Project::new(TIERCE, APP, &format!("workers = 1\nlisten = ['127.0.0.1:{}']", project.port));
     let next = format!("choose another port: -b 127.0.0.1:{}", project.port + 1);
     fails(&other, &["up"], 1, &["in use by another process", &next]);
+    let nowhere = Project::new(TIERCE, APP, "workers = 1\nlisten = ['unix:nowhere/web.sock']");
+    let directory = nowhere.path().join("nowhere");
+    fails(&nowhere, &["up"], 1, &["cannot listen on", &format!("mkdir {}", directory.display())]);
     let wrong = project.run(&["scale", "shop=2"]);
     assert_eq!((wrong.code, wrong.err.contains("there is no service")), (2, true), "{}", wrong.err);
     assert_eq!(running.client().get("/").unwrap().status, 200, "the first is unharmed");

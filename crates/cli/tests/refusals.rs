@@ -126,3 +126,18 @@ fn heads_that_are_wrong_or_too_large() {
     client.send(chunks).unwrap_or_default();
     assert_eq!(client.response().unwrap().status, 413, "a chunked body that is too long");
 }
+
+#[test]
+fn what_is_refused_is_found_in_the_log() {
+    let project = project();
+    let running = project.up(&["--access-log", "json"]);
+    let mut client = running.client();
+    client.send("GET / HTTP/1.1\r\nHost : a\r\n\r\n").unwrap();
+    let response = client.response().unwrap();
+    let id = response.field("x-request-id").unwrap_or_else(|| panic!("{response:?}"));
+    assert!(response.text().contains(&format!("request id: {id}")), "{}", response.text());
+    wait_for("its line in the log", || {
+        let out = running.out();
+        out.lines().any(|line| line.contains(id) && line.contains("http_protocol_error"))
+    });
+}

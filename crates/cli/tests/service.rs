@@ -14,11 +14,21 @@ def app(environ, start_response):
     name = environ["PATH_INFO"][1:]
     if name == "user":
         return [pwd.getpwuid(os.getuid()).pw_name.encode()]
+    if name == "home":
+        return [pwd.getpwuid(os.getuid()).pw_dir.encode()]
     if name == "flood":
         for n in range(2000):
             print("flood", n, "x" * 1000)
     return [os.environ.get(name, "-").encode()]
 "#;
+
+/// What there is of a run in the project.
+fn state(project: &Project) -> Vec<String> {
+    let entries = std::fs::read_dir(project.path().join(".tierce")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
 
 #[test]
 fn in_the_background_until_down() {
@@ -29,7 +39,9 @@ fn in_the_background_until_down() {
     let ps: serde_json::Value = serde_json::from_str(&project.ok(&["ps", "--format", "json"]).out).unwrap();
     let pid = u32::try_from(ps["items"][0]["pid"].as_u64().unwrap()).unwrap();
     wait_for("the request in the log", || project.ok(&["logs"]).out.contains("GET / 200"));
+    assert_eq!(state(&project), [".gitignore", "control.sock", "lock", "log"]);
     project.ok(&["down"]);
+    assert_eq!(state(&project), [".gitignore", "lock", "log"]);
     assert!(!testkit::is_alive(pid));
     assert_eq!(project.run(&["ps"]).code, 69);
     // As in Compose.
@@ -189,7 +201,12 @@ fn the_application_runs_as_another_user() {
         return;
     }
     let running = project.up(&[]);
-    assert_eq!(running.client().get("/user").unwrap().text(), "nobody");
+    let says = |path| running.client().get(path).unwrap().text();
+    assert_eq!(
+        (says("/user").as_str(), says("/USER").as_str(), says("/LOGNAME").as_str()),
+        ("nobody", "nobody", "nobody")
+    );
+    assert_eq!(says("/HOME"), says("/home"), "the starter's own directory is nothing to it");
 }
 
 #[test]
@@ -218,6 +235,8 @@ fn a_reload_changes_the_form_of_all_lines() {
 
 #[test]
 fn a_socket_in_the_file_system() {
+    use std::os::unix::fs::PermissionsExt;
+
     let project = Project::new(TIERCE, APP, "workers = 1\nlisten = ['unix:web.sock']");
     let path = project.path().join("web.sock");
     {
@@ -231,6 +250,9 @@ fn a_socket_in_the_file_system() {
         project.ok(&["down"]);
     }
     assert!(!path.exists());
+    project.write("tierce.toml", &project.config("workers = 1\nlisten = ['unix:web.sock']\nsocket_mode = '622'"));
+    let _running = project.up(&[]);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o622);
 }
 
 #[test]
@@ -253,7 +275,10 @@ fn logs_are_followed() {
         client.get("/after").unwrap();
     }
     wait_for("what came since", || text(&all_file).matches("/after").count() == 4);
-    wait_for("that of the second node", || text(&second_file).matches("/after").count() == 2);
+    // On a busy machine nodes do not take turns exactly.
+    let served = text(&all_file).lines().filter(|line| line.contains("/after") && line.contains("web.2/")).count();
+    assert!(0 < served);
+    wait_for("that of the second node", || text(&second_file).matches("/after").count() == served);
     assert!(!text(&second_file).contains("web.1/"), "{}", text(&second_file));
     for follower in [&mut all, &mut second] {
         assert!(follower.try_wait().unwrap().is_none(), "it follows until it is stopped");

@@ -61,6 +61,13 @@ pub(crate) const KEYS: &[Key] = &[
         "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket.",
     ),
     key(
+        "socket_mode",
+        "text, as `\"660\"`",
+        "what the umask leaves, mostly `\"755\"`",
+        "",
+        "Who may connect to the Unix sockets of `listen`, in the digits of chmod: `\"660\"` the socket's user and group, `\"666\"` whoever may enter its directory.",
+    ),
+    key(
         "trusted_proxies",
         "list of addresses",
         "none",
@@ -77,7 +84,13 @@ pub(crate) const KEYS: &[Key] = &[
     key("pythonpath", "list of paths", "none", "", "Directories for `sys.path`, behind the project's own."),
     key("env", "table of texts", "none", "", "Variables for the application."),
     key("env_file", "path", "none", "", "A file of `KEY=VALUE` lines for the application's environment; `env` wins."),
-    key("user", "text", "the one who starts Tierce", "", "The user as whom the application runs."),
+    key(
+        "user",
+        "text",
+        "the one who starts Tierce",
+        "",
+        "The user as whom the application runs; `HOME`, `USER` and `LOGNAME` are that user's, unless `env` says otherwise.",
+    ),
     key(
         "expose",
         "true or false",
@@ -178,6 +191,11 @@ const FOREIGN: &[(&str, &str)] = &[
     (
         "uwsgi-socket",
         "write `listen = [\"uwsgi://HOST:PORT\"]` or `listen = [\"uwsgi:PATH\"]`, to which nginx can uwsgi_pass",
+    ),
+    ("chmod-socket", "write `socket_mode = \"660\"`"),
+    (
+        "umask",
+        "the Unix sockets of `listen` have the mode `socket_mode`; files have the umask of whoever starts Tierce",
     ),
     ("forwarded-allow-ips", "write `trusted_proxies = [\"10.0.0.0/8\"]`"),
     ("set-real-ip-from", "write `trusted_proxies = [\"10.0.0.0/8\"]`"),

@@ -71,12 +71,40 @@ fn socket(path: &str, protocol: Protocol, project: &Path) -> Result<Listen, Wron
     if PATH_MAX < path.as_os_str().len() {
         return Err((format!("{} is longer than a socket's path may be ({PATH_MAX} bytes)", path.display()), None));
     }
-    Ok(Listen::Unix { path, protocol })
+    Ok(Listen::Unix { path, protocol, mode: None })
+}
+
+/// Reads the mode of the sockets in the file system, as chmod(1) takes it in digits. Who may not write may not connect
+/// (unix(7)), so one in which nobody may is a mistake.
+pub(crate) fn parse_mode(text: &str) -> Option<u32> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mode = u32::from_str_radix(text, 8).ok().filter(|_| digits)?;
+    (mode <= 0o777 && mode & 0o222 != 0).then_some(mode)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modes() {
+        for (text, expected) in [
+            ("660", Some(0o660)),
+            ("0666", Some(0o666)),
+            ("200", Some(0o200)),
+            ("1666", None),
+            ("440", None),
+            ("689", None),
+            ("66", None),
+            ("00660", None),
+            ("+66", None),
+            ("u=rw", None),
+            ("0o660", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_mode(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn addresses() {

@@ -133,12 +133,16 @@ fn name(values: &mut Values) -> String {
 }
 
 fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
+    let socket_mode = socket_mode(values);
     let Some(texts) = values.list("listen") else {
         return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080, protocol: Protocol::Http }];
     };
     let mut addresses = Vec::new();
     for (text, given) in &texts {
         match listen::parse(text, &source.project) {
+            Ok(Listen::Unix { path, protocol, .. }) => {
+                addresses.push(Listen::Unix { path, protocol, mode: socket_mode });
+            }
             Ok(address) => addresses.push(address),
             Err((what, hint)) => match &given.origin {
                 // It gives the port only; the rest of the address is ours.
@@ -158,6 +162,26 @@ fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
         values.reject("listen", &given, "expected at least one address", None);
     }
     addresses
+}
+
+fn socket_mode(values: &mut Values) -> Option<u32> {
+    let given = values.given("socket_mode")?;
+    let hint =
+        || Some("write the digits of chmod in quotes: \"660\" lets the group connect, \"666\" everybody".to_owned());
+    match &given.raw {
+        Raw::Text(text) => {
+            let mode = listen::parse_mode(text);
+            if mode.is_none() {
+                let what = format!("{text:?} is not the mode of a socket that somebody can connect to");
+                values.reject("socket_mode", &given, what, hint());
+            }
+            mode
+        }
+        other => {
+            values.reject("socket_mode", &given, format!("expected a text, found {}", other.kind()), hint());
+            None
+        }
+    }
 }
 
 fn trusted_proxies(values: &mut Values) -> TrustedProxies {

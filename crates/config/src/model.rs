@@ -52,9 +52,9 @@ pub struct Config {
 pub struct Limits {
     /// The longest request body.
     pub body: Bytes,
-    /// From handing a request to a worker to the head of its response.
+    /// From the call of the application to the head of its response.
     pub time: Duration,
-    /// The longest wait for a free slot.
+    /// The longest wait until a worker starts the request.
     pub queue: Duration,
     /// How many requests may wait.
     pub queue_length: u32,
@@ -92,6 +92,8 @@ pub enum Listen {
         path: PathBuf,
         /// What is spoken there.
         protocol: Protocol,
+        /// Who may connect, as chmod(1) takes it; otherwise what the umask leaves.
+        mode: Option<u32>,
     },
 }
 
@@ -128,7 +130,7 @@ impl fmt::Display for Listen {
         match self {
             Self::Tcp { host, port, protocol } if host.contains(':') => write!(f, "{protocol}://[{host}]:{port}"),
             Self::Tcp { host, port, protocol } => write!(f, "{protocol}://{host}:{port}"),
-            Self::Unix { path, protocol } => write!(f, "{}:{}", protocol.of_socket(), path.display()),
+            Self::Unix { path, protocol, .. } => write!(f, "{}:{}", protocol.of_socket(), path.display()),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use config::{Config, Environment, Locate, Overrides, load};
+use config::{Config, Environment, Listen, Locate, Overrides, load};
 
 fn outcome(input: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -27,6 +27,10 @@ fn describe(config: &Config) -> String {
         format!("{}, {}, {}, {}, {}", config.name, config.nodes, config.workers, config.threads, config.cores),
     );
     line("listen", config.listen.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let modes: Vec<_> = config.listen.iter().filter_map(mode).collect();
+    if !modes.is_empty() {
+        line("socket modes", modes.join(", "));
+    }
     if !config.trusted_proxies.is_empty() {
         line("trusted proxies", config.trusted_proxies.to_string());
     }
@@ -35,6 +39,13 @@ fn describe(config: &Config) -> String {
     line("limits", format!("{:?}", config.limits));
     line("access log", format!("{:?}", config.access_log));
     text
+}
+
+fn mode(listen: &Listen) -> Option<String> {
+    match listen {
+        Listen::Unix { mode, .. } => mode.map(|mode| format!("{mode:o}")),
+        Listen::Tcp { .. } => None,
+    }
 }
 
 #[test]

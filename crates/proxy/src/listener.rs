@@ -4,9 +4,14 @@
 //! on, another Tierce included, is refused instead of shared.
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::Permissions,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    os::unix::{fs::FileTypeExt, net::UnixListener},
+    os::unix::{
+        fs::{FileTypeExt, PermissionsExt},
+        net::UnixListener,
+    },
     path::{Path, PathBuf},
 };
 
@@ -130,7 +135,7 @@ pub fn bind(listen: &[Listen], threads: usize) -> Result<Bound, BindError> {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let (protocol, bound_to) = match entry {
             Listen::Tcp { host, port, protocol } => (*protocol, bind_tcp(host, *port, *protocol, threads)),
-            Listen::Unix { path, protocol } => (*protocol, bind_unix(path, *protocol, threads)),
+            Listen::Unix { path, protocol, mode } => (*protocol, bind_unix(path, *protocol, *mode, threads)),
         };
         let (address, sockets) = bound_to.map_err(|error| taken_by_ourselves(&bound.addresses, error))?;
         bound.addresses.push(address);
@@ -233,13 +238,18 @@ fn listen_on(address: SocketAddr, sharing: Sharing) -> io::Result<std::net::TcpL
     Ok(socket.into())
 }
 
-fn bind_unix(path: &Path, protocol: Protocol, threads: usize) -> Result<(Address, Sockets), BindError> {
+fn bind_unix(
+    path: &Path,
+    protocol: Protocol,
+    mode: Option<u32>,
+    threads: usize,
+) -> Result<(Address, Sockets), BindError> {
     let address = Address::Unix { path: path.to_owned(), protocol };
-    let bound = match UnixListener::bind(path) {
+    let bound = match listen_at(path, mode) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => match occupant(path) {
             Occupant::Listener => Err(error),
             Occupant::Other => return Err(BindError::Occupied { path: path.to_owned() }),
-            Occupant::DeadSocket => std::fs::remove_file(path).and_then(|()| UnixListener::bind(path)),
+            Occupant::DeadSocket => std::fs::remove_file(path).and_then(|()| listen_at(path, mode)),
         },
         other => other,
     };
@@ -253,6 +263,21 @@ fn bind_unix(path: &Path, protocol: Protocol, threads: usize) -> Result<(Address
     match bound.and_then(share) {
         Ok(sockets) => Ok((address, sockets)),
         Err(error) => Err(explain(address, error)),
+    }
+}
+
+/// The mode is set before anybody can connect.
+fn listen_at(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let allowed = mode.map_or(Ok(()), |mode| std::fs::set_permissions(path, Permissions::from_mode(mode)));
+    match allowed.and_then(|()| socket.listen(BACKLOG)) {
+        Ok(()) => Ok(socket.into()),
+        Err(error) => {
+            // Whoever looks for the reason is not to find a socket that nobody listens on.
+            let _ = std::fs::remove_file(path);
+            Err(error)
+        }
     }
 }
 

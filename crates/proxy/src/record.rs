@@ -8,13 +8,15 @@ use std::{
 use http::{RequestHead, Version};
 use policy::NodeLabel;
 use telemetry::RequestEvent;
-use units::{Ending, Phase};
+use units::{Ending, Phase, RequestId};
 
 use crate::{connection::Connection, request::Request};
 
 /// When what happened to a request, and where.
 #[derive(Debug)]
 pub(crate) struct Story {
+    /// By which it is known, also when its head could not be read.
+    pub(crate) id: RequestId,
     pub(crate) began: Instant,
     granted: Option<Instant>,
     handed_over: Option<Instant>,
@@ -27,8 +29,9 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    pub(crate) fn begin(now: Instant) -> Self {
+    pub(crate) fn begin(now: Instant, id: RequestId) -> Self {
         Self {
+            id,
             began: now,
             granted: None,
             handed_over: None,
@@ -113,7 +116,7 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         node,
         worker,
         ending,
-        id: request.map_or_else(|| connection.thread.make_id(), |request| request.id),
+        id: story.id,
     };
     connection.thread.log(|out| telemetry::write_line(&event, format, out));
 }

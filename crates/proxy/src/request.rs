@@ -46,11 +46,12 @@ impl Request<'_> {
 
 /// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
 pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length: usize) -> After {
-    let mut story = Story::begin(Instant::now());
+    let began = Instant::now();
     let settings = connection.thread.settings();
     let told = client::told(&connection.peer, &settings.trusted_proxies, head, &connection.input);
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
     let id = id.unwrap_or_else(|| connection.thread.make_id());
+    let mut story = Story::begin(began, id);
     let request = Request { head, id, told, time: settings.time };
     let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
         Ok(mut upload) => {
@@ -106,7 +107,7 @@ async fn refused(connection: &mut Connection, request: &Request<'_>, ending: End
 
 /// Ends a request whose head could not be read; the connection is over.
 pub(crate) async fn refuse(connection: &mut Connection, ending: Ending) {
-    let mut story = Story::begin(Instant::now());
+    let mut story = Story::begin(Instant::now(), connection.thread.make_id());
     let ending = match ending.status() {
         Some(status) if ending.cause != Cause::ClientClosed => {
             respond::refuse(connection, None, status, ending, &mut story).await

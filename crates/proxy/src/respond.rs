@@ -15,7 +15,7 @@ use config::Expose;
 use http::{ResponseFraming, Version};
 use link::{Abort, Kind, RESPONSE_WINDOW, flags};
 use tokio::task::yield_now;
-use units::{Cause, Ending, Phase};
+use units::{Cause, Ending, Phase, RequestId};
 
 use crate::{
     body::{Answer, Upload},
@@ -296,9 +296,7 @@ fn finish_head(
     if framed.framing == ResponseFraming::Chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    if let Some(request) = request {
-        http::write_field(out, b"X-Request-Id", request.id.as_bytes());
-    }
+    http::write_field(out, b"X-Request-Id", story.id.as_bytes());
     if connection.thread.settings().expose == Expose::Shown
         && let Some((node, pid)) = story.worker()
     {
@@ -330,7 +328,7 @@ pub(crate) async fn refuse(
     let (kind, text) = match &page {
         Some(page) => page.of_choice(request.map(|request| request.head), &connection.input),
         None => {
-            own = words(request, status, ending);
+            own = words(story.id, status, ending);
             ("text/plain; charset=utf-8", own.as_str())
         }
     };
@@ -383,13 +381,9 @@ pub(crate) async fn tell_options(connection: &mut Connection, request: &Request<
 }
 
 /// What is said of a request that has ended so.
-fn words(request: Option<&Request<'_>>, status: u16, ending: Ending) -> String {
-    let mut text =
-        format!("{status} {}\n\n{}: {}\n", http::reason_phrase(status), ending.cause.name(), explain(ending.cause));
-    if let Some(request) = request {
-        text.push_str(&format!("request id: {}\n", request.id));
-    }
-    text
+fn words(id: RequestId, status: u16, ending: Ending) -> String {
+    let (reason, cause) = (http::reason_phrase(status), ending.cause.name());
+    format!("{status} {reason}\n\n{cause}: {}\nrequest id: {id}\n", explain(ending.cause))
 }
 
 /// One sentence for the person who sees the answer.

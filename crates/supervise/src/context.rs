@@ -91,18 +91,43 @@ impl Context {
     }
 
     /// The host name of a node, with a hosts file in which it can be found; `None` where it has none of its own.
-    pub(crate) fn host_name(&self, node: &str) -> io::Result<Option<OwnHostName>> {
+    pub(crate) fn host_name(&self, node: &str) -> io::Result<Option<HostName>> {
         if self.isolation == Isolation::Env {
             return Ok(None);
         }
-        let directory = self.state_directory.join("run");
-        std::fs::create_dir_all(&directory)?;
-        let file = directory.join(format!("hosts.{node}"));
+        // `tierce check` may start a node of the same name at the same time.
+        let file = self.state_directory.join(format!("hosts.{node}.{}", std::process::id()));
         let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-        std::fs::write(&file, format!("{}\n127.0.1.1 {node}\n", hosts.trim_end()))?;
-        let text = |text: &str| CString::new(text).map_err(io::Error::from);
-        Ok(Some(OwnHostName { name: text(node)?, hosts: CString::new(file.into_os_string().into_encoded_bytes())? }))
+        let host_name = HostName { name: CString::new(node)?, file };
+        std::fs::write(&host_name.file, format!("{}\n127.0.1.1 {node}\n", hosts.trim_end()))?;
+        Ok(Some(host_name))
     }
+}
+
+/// The host name of a node that is being started. When it runs it has its hosts file, which needs its name no more.
+#[derive(Debug)]
+pub(crate) struct HostName {
+    name: CString,
+    file: PathBuf,
+}
+
+impl HostName {
+    pub(crate) fn own(&self) -> io::Result<OwnHostName> {
+        Ok(OwnHostName { name: self.name.clone(), hosts: CString::new(self.file.as_os_str().as_encoded_bytes())? })
+    }
+}
+
+impl Drop for HostName {
+    fn drop(&mut self) {
+        // One that was never written is not there.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+/// What the environment says of the user that the application runs as; the variables that are configured win.
+pub(crate) fn variables(user: Option<&User>) -> Vec<(&'static str, String)> {
+    let Some(User { name, home, .. }) = user else { return Vec::new() };
+    vec![("HOME", home.clone()), ("USER", name.clone()), ("LOGNAME", name.clone())]
 }
 
 /// The user that the application is to run as, by name, if it is another one.

@@ -111,8 +111,16 @@ impl StartError {
             None if !others.is_empty() => {
                 format!("the module has {}: write {}:{}", others.join(", "), app.module, others[0])
             }
+            None if cause.ends_with("cannot be called with environ and start_response") => {
+                format!("if it makes the application, write {app}()")
+            }
+            None if lacks_the_application(app, cause) => {
+                format!("name the application that the module makes: {}:NAME", app.module)
+            }
             None => "the traceback shows where; `tierce check` tries again without serving".to_owned(),
         };
+        // An exception that was not raised in the project's code has no more to show.
+        let detail = if traceback.trim() == cause { "" } else { traceback };
         // Which Python it was matters only to what could not be found.
         let cause = match missing {
             Some(_) => format!("{cause}   (python: {})", plan.interpreter.shown(&plan.config.project)),
@@ -122,7 +130,7 @@ impl StartError {
             .during(format!("starting {}", plan.name()))
             .place(app.place.clone())
             .cause(cause)
-            .detail(traceback)
+            .detail(detail)
             .hint(hint);
         Self::application(explanation)
     }
@@ -131,6 +139,13 @@ impl StartError {
 /// Whether the factory that was named wants more than it gets.
 fn is_called_without_arguments(app: &AppRef, cause: &str) -> bool {
     app.callable.strip_suffix("()").is_some_and(|name| cause.starts_with(&format!("TypeError: {name}() missing ")))
+}
+
+/// Whether the module is there, and what was named is not in it or is something else.
+fn lacks_the_application(app: &AppRef, cause: &str) -> bool {
+    let AppRef { module, callable, .. } = app;
+    cause == format!("AttributeError: module '{module}' has no attribute '{}'", callable.trim_end_matches("()"))
+        || cause.starts_with(&format!("TypeError: `{app}` is no application"))
 }
 
 /// The first directory on the way to a file, links followed, that does not let a user through.
@@ -189,7 +204,8 @@ mod tests {
         fs::write(closed.join("python"), "").unwrap();
         let link = directory.path().join("python");
         std::os::unix::fs::symlink(closed.join("python"), &link).unwrap();
-        let stranger = User { uid: 4_000_000, gid: 4_000_000, groups: vec![4_000_000] };
+        let (name, home) = ("shop".to_owned(), "/".to_owned());
+        let stranger = User { name, home, uid: 4_000_000, gid: 4_000_000, groups: vec![4_000_000] };
         assert_eq!(barrier(&link, &stranger), Some(fs::canonicalize(&closed).unwrap()));
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o711)).unwrap();
         assert_eq!(barrier(&link, &stranger), None);

@@ -75,6 +75,8 @@ pub enum ChangeError {
         error: StartError,
         /// The nodes that were replaced.
         replaced: Vec<String>,
+        /// What that has cost.
+        so_far: Changed,
     },
 }
 
@@ -96,6 +98,14 @@ impl ChangeError {
             Self::Halfway { replaced, .. } => {
                 format!("{} had been restarted before; the others are as they were", replaced.join(", "))
             }
+        }
+    }
+
+    /// What was changed before it ended.
+    pub fn so_far(&self) -> Option<Changed> {
+        match self {
+            Self::Busy { .. } | Self::Start(_) => None,
+            Self::Halfway { so_far, .. } => Some(*so_far),
         }
     }
 
@@ -243,7 +253,7 @@ impl Supervisor {
             let started = match self.start_nodes([index], generation).await {
                 Ok(started) => started,
                 Err(error) if replaced.is_empty() => return Err(error.into()),
-                Err(error) => return Err(ChangeError::Halfway { error, replaced }),
+                Err(error) => return Err(ChangeError::Halfway { error, replaced, so_far: changed }),
             };
             replaced.push(format!("{name}.{index}"));
             self.inner.generation.set(generation);

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    context::{Context, ListenerName},
+    context::{Context, HostName, ListenerName},
     start_error::StartError,
 };
 
@@ -178,6 +178,7 @@ impl Zygote {
             .args(["-c", LOADER, &format!("/proc/self/fd/{}", context.extension.number())])
             .arg(serde_json::to_string(&boot)?)
             .current_dir(&config.project)
+            .envs(crate::context::variables(user.as_ref()))
             .envs(&config.env)
             .env("HOSTNAME", node)
             .env_remove("NOTIFY_SOCKET")
@@ -185,7 +186,8 @@ impl Zygote {
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer);
-        let setup = ChildSetup { host_name: context.host_name(node)?, user };
+        let host_name = context.host_name(node)?;
+        let setup = ChildSetup { host_name: host_name.as_ref().map(HostName::own).transpose()?, user };
         sys::prepare_child(&mut command, setup, vec![theirs.as_raw_fd(), context.extension.number()]);
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         let control = Rc::new(UnixDatagram::from_std(ours.into())?);

@@ -23,6 +23,10 @@ pub struct OwnHostName {
 /// Another user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
+    /// Its name.
+    pub name: String,
+    /// Its own directory.
+    pub home: String,
     /// User id.
     pub uid: u32,
     /// Group id.
@@ -151,7 +155,8 @@ pub fn find_user(name: &str) -> io::Result<Option<User>> {
             groups.push(id);
         }
     }
-    Ok(Some(User { uid, gid, groups }))
+    let home = entry.get(5).copied().unwrap_or("/").to_owned();
+    Ok(Some(User { name: entry[0].to_owned(), home, uid, gid, groups }))
 }
 
 #[cfg(test)]
@@ -163,7 +168,7 @@ mod tests {
     #[test]
     fn users_are_found_by_name_and_number() {
         let root = find_user("root").unwrap().unwrap();
-        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!((root.uid, root.gid, root.name.as_str(), root.home.as_str()), (0, 0, "root", "/root"));
         assert_eq!(find_user("0").unwrap(), Some(root));
         assert_eq!(find_user("no-such-user").unwrap(), None);
     }

@@ -208,7 +208,10 @@ mod tests {
         };
         write_line(&refused, LineFormat::Text, &mut out);
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<_> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
+        let (times, lines): (Vec<_>, Vec<_>) = text.lines().map(|line| line.split_once(' ').unwrap()).unzip();
+        // The hour is that of the place where this runs.
+        let dated = |time: &&str| time.starts_with("2023-11-1") && time.ends_with(":20.123");
+        assert!(times.iter().all(dated), "{times:?}");
         assert_eq!(
             lines,
             [

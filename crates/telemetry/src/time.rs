@@ -9,7 +9,7 @@ struct Second {
     unix: Option<u64>,
     /// `2026-11-24T12:33:00`
     utc: String,
-    /// `12:33:00`, where the machine is
+    /// The same where the machine is.
     local: String,
 }
 
@@ -17,7 +17,7 @@ thread_local! {
     static LAST: RefCell<Second> = RefCell::default();
 }
 
-/// Appends `12:33:00.123`, local time.
+/// Appends `2026-11-24T12:33:00.123`, local time: a log is read on other days too.
 pub(crate) fn write_clock(unix_us: u64, out: &mut Vec<u8>) {
     with_second(unix_us, |second| out.extend_from_slice(second.local.as_bytes()));
     out.push(b'.');
@@ -39,8 +39,9 @@ fn with_second(unix_us: u64, with: impl FnOnce(&Second)) {
             // A clock beyond jiff's range shows its beginning instead.
             let at = i64::try_from(unix).ok().and_then(|unix| Timestamp::from_second(unix).ok()).unwrap_or_default();
             last.unix = Some(unix);
-            last.utc = at.to_zoned_datetime(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S").to_string();
-            last.local = at.to_zoned_datetime(TimeZone::system()).strftime("%H:%M:%S").to_string();
+            let shown = |zone| at.to_zoned_datetime(zone).strftime("%Y-%m-%dT%H:%M:%S").to_string();
+            last.utc = shown(TimeZone::UTC);
+            last.local = shown(TimeZone::system());
         }
         with(last);
     });

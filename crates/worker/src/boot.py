@@ -91,6 +91,8 @@ def load(settings, control):
         if not callable(app):
             kind = type(app).__name__
             raise TypeError(f"`{settings['module']}:{wanted}` is no application but of type {kind}")
+        if not takes_requests(app):
+            raise TypeError(f"`{settings['module']}:{wanted}` cannot be called with environ and start_response")
     except BaseException as error:
         say(control, **failure(error, module))
         return None
@@ -125,6 +127,17 @@ def is_asgi(app):
     """Whether calling it returns a coroutine, or (a class) an object whose call does."""
     call = getattr(app, "__call__", None)
     return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
+
+
+def takes_requests(app):
+    """False for a function of other parameters, mostly a factory that was named without `()`."""
+    if not inspect.isfunction(app) or is_asgi(app):
+        return True
+    try:
+        inspect.signature(app, follow_wrapped=False).bind({}, None)
+    except TypeError:
+        return False
+    return True
 
 
 def failure(error, module):

@@ -19,11 +19,23 @@ fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("web.sock");
     drop(UnixListener::bind(&path).unwrap());
-    let listen = vec![Listen::Unix { path: path.clone(), protocol: Protocol::Http }];
+    let listen = vec![Listen::Unix { path: path.clone(), protocol: Protocol::Http, mode: None }];
     let bound = bind(&listen, 2).unwrap();
     assert!(matches!(bind(&listen, 1), Err(BindError::InUse { .. })));
     drop(bound);
     assert!(!path.exists());
+}
+
+#[test]
+fn a_socket_has_the_mode_that_is_wanted_whatever_the_umask_leaves() {
+    let directory = tempfile::tempdir().unwrap();
+    for mode in [0o666, 0o660, 0o200] {
+        let path = directory.path().join(format!("{mode:o}.sock"));
+        let listen = [Listen::Unix { path: path.clone(), protocol: Protocol::Http, mode: Some(mode) }];
+        let _bound = bind(&listen, 2).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        assert_eq!(occupant(&path), Occupant::Listener);
+    }
 }
 
 #[test]
@@ -54,7 +66,7 @@ fn what_is_no_socket_that_was_left_behind_is_left_alone() {
     drop(UnixListener::bind(&dead).unwrap());
     std::os::unix::fs::symlink(&dead, &link).unwrap();
     for path in [&file, &link, &directory.path().to_owned()] {
-        let error = bind(&[Listen::Unix { path: path.clone(), protocol: Protocol::Http }], 1).unwrap_err();
+        let error = bind(&[Listen::Unix { path: path.clone(), protocol: Protocol::Http, mode: None }], 1).unwrap_err();
         assert!(matches!(error, BindError::Occupied { .. }), "{error}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
