@@ -15,6 +15,8 @@ mod watch; // whether a thread waits
 
 mod runner; // the threads that run the application
 
+mod greenlets; // instead of threads, for applications that gevent has patched
+
 mod pace; // how often running threads take turns
 
 mod warden; // interrupts handlers that nobody waits for

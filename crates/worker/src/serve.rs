@@ -4,6 +4,7 @@
 //! Python any more, so that Python can exit as it would without us.
 
 use std::{
+    ffi::c_ulong,
     os::fd::{FromRawFd, OwnedFd, RawFd},
     sync::Arc,
     thread::{Builder, JoinHandle},
@@ -16,10 +17,11 @@ use sys::SharedWords;
 use crate::{
     environ::Environs,
     gil::GilWait,
+    greenlets,
     input::Input,
     io::{self, Bell},
     pace::Pace,
-    pool::{Call, Pool},
+    pool::{Call, Pool, Seat},
     request::Closing,
     runner,
     warden::Warden,
@@ -53,7 +55,8 @@ pub(crate) struct Serving {
     reader: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on.
+/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on. With
+/// `in_greenlets`, boot.py has to provide what runs the requests; else they run in threads of ours.
 #[pyfunction]
 pub(crate) fn serve(
     py: Python<'_>,
@@ -61,8 +64,12 @@ pub(crate) fn serve(
     links: Vec<(RawFd, RawFd)>,
     threads: usize,
     templates: Vec<Py<PyDict>>,
+    in_greenlets: Option<Py<PyAny>>,
 ) -> PyResult<Serving> {
     share_memory();
+    if let Some(python) = in_greenlets {
+        greenlets::begin(python)?;
+    }
     let (poll, bell) = io::poll()?;
     let mut wires = Vec::new();
     for (index, (socket, ledger)) in links.into_iter().enumerate() {
@@ -89,7 +96,11 @@ pub(crate) fn serve(
         return Err(PyRuntimeError::new_err("cannot start a thread"));
     }
     let shared = Arc::clone(&worker);
-    let reader = Builder::new().name("tierce-io".into()).spawn(move || io::run(&shared, &poll))?;
+    let read = move || {
+        let _end = EndOfReader;
+        io::run(&shared, &poll);
+    };
+    let reader = Builder::new().name("tierce-io".into()).spawn(read)?;
     Ok(Serving { worker, reader: Some(reader).into() })
 }
 
@@ -100,8 +111,44 @@ fn share_memory() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// Tells the main thread, however the thread that reads the links ends.
+struct EndOfReader;
+
+impl Drop for EndOfReader {
+    fn drop(&mut self) {
+        if let Some(greenlets) = greenlets::here() {
+            greenlets.note_drained();
+        }
+    }
+}
+
 #[pymethods]
 impl Serving {
+    /// With greenlets: what is readable when [`Serving::wanted`] has something to say.
+    fn descriptor(&self) -> RawFd {
+        greenlets::here().map_or(-1, greenlets::Greenlets::descriptor)
+    }
+
+    /// How many greenlets more shall call [`Serving::take_turns`]; None when the worker has been drained.
+    fn wanted(&self) -> Option<usize> {
+        greenlets::here().and_then(greenlets::Greenlets::wanted)
+    }
+
+    /// Runs requests in the greenlet that calls this, which is called `name`.
+    fn take_turns(&self, py: Python<'_>, name: c_ulong) -> PyResult<()> {
+        let seat = Seat::of_greenlet(Bell::new()?);
+        runner::take_turns(py, &self.worker, seat, name);
+        Ok(())
+    }
+
+    /// Has all greenlets return; returns how many have not yet.
+    fn part(&self) -> usize {
+        for call in self.worker.pool.stop() {
+            self.worker.obey(call);
+        }
+        self.worker.pool.threads()
+    }
+
     /// Returns when the worker has been drained.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let Some(reader) = self.reader.lock().ok().and_then(|mut reader| reader.take()) else { return Ok(()) };
@@ -119,9 +166,13 @@ impl Worker {
     /// Calls whom the pool wants to be called.
     pub(crate) fn obey(self: &Arc<Self>, call: Call) {
         match call {
-            Call::Nobody => {}
+            Call::Nobody => return,
             Call::Wake(seat) => seat.wake(),
             Call::Spawn => runner::spawn(self),
+        }
+        if greenlets::here().is_some() {
+            // It waits from now on, and cannot say so itself.
+            self.gil.begin();
         }
     }
 
