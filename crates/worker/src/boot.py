@@ -279,8 +279,6 @@ def work(app, number, descriptors, settings, control, native):
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for source, target in ((null, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
-        if target != 1:
-            os.close(source)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The application may have put others in their places.
@@ -289,10 +287,10 @@ def work(app, number, descriptors, settings, control, native):
         run_longer()
     log = errors()
     templates = [template(listener, settings, native, log) for listener in settings["listeners"]]
-    os.register_at_fork(after_in_child=lambda: disown(links[0::2], native))
+    os.register_at_fork(after_in_child=lambda: disown([*links[0::2], out], native))
     pairs = list(zip(links[0::2], links[1::2]))
     in_greenlets = native["greenlets"].of_application()
-    serving = native["serve"](app, pairs, settings.get("threads", 256), templates, in_greenlets)
+    serving = native["serve"](app, pairs, settings.get("threads", 256), templates, (null, out), in_greenlets)
     say(control, say="ready", worker=number, pid=os.getpid())
     control.close()
     if in_greenlets is None:

@@ -35,6 +35,9 @@ const GIL_TICK: Duration = Duration::from_millis(100);
 const MEMORY_TICK: Duration = Duration::from_millis(250);
 const MANY_THREADS: u32 = 8;
 
+/// How often it is looked whether the application has closed its standard descriptors, while requests run.
+const STANDARD_TICK: Duration = Duration::from_millis(100);
+
 const STUCK: &str = "a thread has held the GIL for a second: C code that computes or waits without releasing it; until it \
                      does, no other request of this worker can go on\n";
 
@@ -43,12 +46,6 @@ const KEPT: &str = "a handler has let no other run for a second: gevent switches
 
 const CLOSED: &str =
     "the application has closed descriptors that are not its own (os.closerange?): this worker cannot go on\n";
-
-/// To standard error, which Python's own objects for it cannot write to while the GIL is stuck.
-fn say(text: &str) {
-    // Where nobody reads it, nothing can be said.
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-}
 
 /// Wakes the I/O thread, or greenlets.
 #[derive(Debug)]
@@ -114,7 +111,8 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
         }
     }
     let mut jobs = Vec::new();
-    let mut looked = Looked { at_pool: Instant::now(), at_memory: Instant::now() };
+    let now = Instant::now();
+    let mut looked = Looked { at_pool: now, at_memory: now, at_standard: now };
     loop {
         wait(worker, poll, &mut sources, &mut jobs, &mut looked);
         if !jobs.is_empty() {
@@ -140,7 +138,7 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
         Ok((events, _)) => events,
         Err(Errno::INTR) => return,
         Err(_) => {
-            say(CLOSED);
+            worker.standard.say(CLOSED);
             crate::zygote::leave_now(Status::Failed);
         }
     };
@@ -171,6 +169,7 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
 struct Looked {
     at_pool: Instant,
     at_memory: Instant,
+    at_standard: Instant,
 }
 
 fn look(worker: &Arc<Worker>, looked: &mut Looked) {
@@ -182,6 +181,10 @@ fn look(worker: &Arc<Worker>, looked: &mut Looked) {
         let is_scarce = FreeMemory::now().is_some_and(FreeMemory::is_scarce);
         worker.pool.note_memory(if is_scarce { Memory::Scarce } else { Memory::Enough });
     }
+    if STANDARD_TICK <= now.duration_since(looked.at_standard) {
+        looked.at_standard = now;
+        worker.standard.restore();
+    }
     if let Some(wire) = worker.wires.first() {
         wire.tell(vitals);
     }
@@ -191,7 +194,7 @@ fn look(worker: &Arc<Worker>, looked: &mut Looked) {
     worker.obey(call);
     let turned = worker.pool.turned();
     if worker.gil.is_stuck(now, turned) | worker.warden.gil.is_stuck(now, turned) {
-        say(if greenlets::here().is_some() { KEPT } else { STUCK });
+        worker.standard.say(if greenlets::here().is_some() { KEPT } else { STUCK });
     }
 }
 

@@ -23,6 +23,8 @@ mod warden; // interrupts handlers that nobody waits for
 
 mod gil; // when the GIL is stuck
 
+mod standard; // standard input, output and error, which an application may close
+
 // The link.
 mod io; // the native thread that reads the links
 

@@ -24,6 +24,7 @@ use crate::{
     pool::{Call, Pool, Seat},
     request::Closing,
     runner,
+    standard::Standard,
     warden::Warden,
     wire::Wire,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) app: Py<PyAny>,
     pub(crate) closing: Closing,
     pub(crate) warden: Warden,
+    pub(crate) standard: Standard,
     /// The candidate's wait.
     pub(crate) gil: GilWait,
     /// The body of every request that has none.
@@ -55,7 +57,8 @@ pub(crate) struct Serving {
     reader: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on. With
+/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on, as
+/// do the descriptors in `standard`: what standard input is, and what standard output and error are. With
 /// `in_greenlets`, boot.py has to provide what runs the requests; else they run in threads of ours.
 #[pyfunction]
 pub(crate) fn serve(
@@ -64,6 +67,7 @@ pub(crate) fn serve(
     links: Vec<(RawFd, RawFd)>,
     threads: usize,
     templates: Vec<Py<PyDict>>,
+    standard: (RawFd, RawFd),
     in_greenlets: Option<Py<PyAny>>,
 ) -> PyResult<Serving> {
     share_memory();
@@ -77,6 +81,8 @@ pub(crate) fn serve(
         let (socket, ledger) = unsafe { (OwnedFd::from_raw_fd(socket), OwnedFd::from_raw_fd(ledger)) };
         wires.push(Arc::new(Wire::new(index, socket, SharedWords::from_fd(ledger)?, Arc::clone(&poll))));
     }
+    // SAFETY: boot.py has opened one and received the other, and leaves both to us.
+    let (null, out) = unsafe { (OwnedFd::from_raw_fd(standard.0), OwnedFd::from_raw_fd(standard.1)) };
     let environs = Environs::new(py, templates)?;
     let empty = Py::new(py, Input::empty())?;
     let worker = Arc::new(Worker {
@@ -87,6 +93,7 @@ pub(crate) fn serve(
         app,
         closing: Closing::default(),
         warden: Warden::default(),
+        standard: Standard::new(null, out),
         gil: GilWait::default(),
         empty,
     });
