@@ -70,7 +70,9 @@ impl Decided {
         });
         // Each step is too much to tell.
         let window = self.window.news(window < Window::WIDEST / 2, now).map(|narrow| match narrow {
-            true => format!("it is given {window} at most that it has not started: others would have started them sooner"),
+            true => {
+                format!("it is given {window} at most that it has not started: others would have started them sooner")
+            }
             false => format!("it is given up to {window} that it has not started: it starts them at once"),
         });
         [threads, interval, window].into_iter().flatten().collect()
@@ -102,7 +104,8 @@ impl<T: Copy + PartialEq> Topic<T> {
                 now
             }
         };
-        let is_early = now.duration_since(since) < SETTLED || self.told.is_some_and(|told| now.duration_since(told) < PAUSE);
+        let is_early =
+            now.duration_since(since) < SETTLED || self.told.is_some_and(|told| now.duration_since(told) < PAUSE);
         if known == value || is_early {
             return None;
         }

@@ -22,7 +22,8 @@ use rustix::{
 use sys::FreeMemory;
 
 use crate::{
-    exchange::Exchange, greenlets, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire, zygote::Status,
+    exchange::Exchange, greenlets, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire,
+    zygote::Status,
 };
 
 /// How much one read takes: a batch of requests, or a window of bodies.
