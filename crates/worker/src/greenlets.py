@@ -66,6 +66,8 @@ class Greenlets:
             del self.running[id(me)]
 
     def wait(self, descriptor, seconds):
+        if seconds is None:
+            return self.wait_read(descriptor)
         try:
             self.wait_read(descriptor, seconds)
         except TimeoutError:

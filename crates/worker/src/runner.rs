@@ -1,4 +1,5 @@
-//! The threads that run the application: each takes turns from the pool while it holds the GIL, and parks without it.
+//! The threads (or greenlets) that run the application: each takes turns from the pool while it holds the GIL, and parks
+//! without it.
 //!
 //! Invariant: a thread stays attached to Python from its first turn to its end, so that what the application keeps per
 //! thread (database connections) lives as long as the thread.

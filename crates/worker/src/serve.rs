@@ -143,8 +143,8 @@ impl Serving {
 
     /// Runs requests in the greenlet that calls this, which is called `name`.
     fn take_turns(&self, py: Python<'_>, name: c_ulong) -> PyResult<()> {
-        let seat = Seat::of_greenlet(Bell::new()?);
-        runner::take_turns(py, &self.worker, seat, name);
+        let bell = Bell::new().inspect_err(|_| self.worker.pool.spawn_failed())?;
+        runner::take_turns(py, &self.worker, Seat::of_greenlet(bell), name);
         Ok(())
     }
 
