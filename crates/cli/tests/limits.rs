@@ -139,6 +139,9 @@ fn decisions_can_be_read() {
     let reasons = &ps["items"][0]["workers"][0]["reasons"];
     assert!(reasons["gil_wait"].is_f64() && reasons["switch_interval"].as_f64().unwrap() <= 0.005, "{reasons}");
     assert!(!project.ok(&["ps"]).out.contains("GIL"), "only where it is asked for");
+    wait_for("the same in the log", || {
+        project.read(".tierce/log/tierce.log").contains("as many threads as `threads` allows (4 threads)")
+    });
 }
 
 #[test]

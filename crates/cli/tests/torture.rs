@@ -88,8 +88,21 @@ fn closing_the_standard_descriptors_does_no_harm() {
     assert_eq!(pid(&mut running.client(), "/close-standard"), before[0]);
     for _ in 0..10 {
         assert_eq!(pid(&mut running.client(), "/"), before[0]);
-        assert_eq!(running.client().get("/recursion").unwrap().status, 500, "whose traceback can go nowhere");
+        assert_eq!(running.client().get("/recursion").unwrap().status, 500);
     }
+    wait_for("the word of it", || {
+        pid(&mut running.client(), "/");
+        running.out().contains("the application has closed its standard input, output or error (descriptors 0 to 2)")
+    });
+    assert_eq!(running.client().get("/standard").unwrap().text(), before[0].to_string());
+    wait_for("what is printed from now on", || running.out().contains("| printed again\n"));
+    // What is put in the place of one of them stays there.
+    assert_eq!(running.client().get("/redirect").unwrap().status, 200);
+    for _ in 0..3 {
+        running.ps();
+        assert_eq!(running.client().get("/standard").unwrap().status, 200);
+    }
+    assert_eq!(project.read("redirected.txt").matches("printed again\n").count(), 3);
 }
 
 #[test]

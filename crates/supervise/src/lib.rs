@@ -13,6 +13,7 @@ mod extension; // the worker's code, out of this binary
 mod context; // what all nodes of a run share
 mod supervisor; // all nodes: start, scale, reload, restart, down
 mod regulate; // what is looked at a few times a second
+mod decisions; // what workers have decided by themselves, for the log
 mod node; // a node's life
 mod handle; // what others see of a node
 mod roster; // every node that lives

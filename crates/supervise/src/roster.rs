@@ -12,7 +12,7 @@ use policy::NodeLabel;
 
 use crate::{
     context::Context,
-    handle::{View, status},
+    handle::{View, WorkerView, status},
     status::NodeStatus,
 };
 
@@ -37,6 +37,17 @@ impl Roster {
         entries.retain(|entry| 0 < entry.view.strong_count());
         entries.push(Entry { index, label: Arc::clone(label), view: Rc::downgrade(view) });
         entries.sort_by_key(|entry| (entry.index, entry.label.generation));
+    }
+
+    /// All workers, each with its node.
+    pub(crate) fn workers(&self) -> Vec<(Arc<NodeLabel>, WorkerView)> {
+        let entries = self.entries.borrow();
+        let present = entries.iter().filter_map(|entry| Some((&entry.label, entry.view.upgrade()?)));
+        let workers = present.flat_map(|(label, view)| {
+            let workers = view.borrow().workers.clone();
+            workers.into_iter().map(|worker| (Arc::clone(label), worker))
+        });
+        workers.collect()
     }
 
     /// The items of `ps`: by number, of the same number the older generation first.

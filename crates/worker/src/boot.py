@@ -39,7 +39,7 @@ def main(text, native):
     gc.collect()
     gc.freeze()
     # The zygote has to see its children end; what the application does about its own is restored in the worker.
-    about_children = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    about_children = native["greenlets"].original(signal, "signal")(signal.SIGCHLD, signal.SIG_DFL)
     command, descriptors = Zygote(control, native).run()
     if command is None:
         os._exit(0)
@@ -55,7 +55,7 @@ def say(control, **message):
 def set_up(settings):
     os.chdir(settings["project"])
     sys.argv = ["tierce"]
-    ours = [settings["project"], *settings.get("pythonpath", [])]
+    ours = [settings["project"], *settings["pythonpath"]]
     sys.path[:] = ours + [entry for entry in sys.path if entry != "" and entry not in ours]
     if "" in sys.path_importer_cache:
         del sys.path_importer_cache[""]
@@ -183,13 +183,14 @@ class Zygote:
         self.native = native
         self.children = {}
         self.unwatched = set()
-        self.poll = select.poll()
+        self.original = native["greenlets"].original
+        self.poll = self.original(select, "poll")()
         self.poll.register(control, select.POLLIN)
 
     def run(self):
         """In the zygote: None when it is to exit. In a worker: its command and descriptors."""
         # How the application wants to learn of its children is for the workers; here it would hide how those end.
-        self.on_child = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self.on_child = self.original(signal, "signal")(signal.SIGCHLD, signal.SIG_DFL)
         while True:
             for descriptor, _ in self.poll.poll(ROUND_MS if self.unwatched else None):
                 if descriptor != self.control.fileno():
@@ -231,7 +232,7 @@ class Zygote:
         """True in the child."""
         parent = os.getpid()
         try:
-            pid = os.fork()
+            pid = self.original(os, "fork")()
         except OSError as error:
             say(self.control, say="fork_failed", worker=command["worker"], cause=str(error))
             close(descriptors)
@@ -240,6 +241,7 @@ class Zygote:
             self.native["die_with_parent"]()
             if os.getppid() != parent:
                 os._exit(0)
+            self.native["greenlets"].after_fork()
             close(self.children)
             if self.on_child is not None:
                 signal.signal(signal.SIGCHLD, self.on_child)
@@ -261,7 +263,7 @@ class Zygote:
             os.close(descriptor)
         code, by = None, None
         try:
-            ended, status = os.waitpid(pid, 0 if descriptor is not None else os.WNOHANG)
+            ended, status = self.original(os, "waitpid")(pid, 0 if descriptor is not None else os.WNOHANG)
         except ChildProcessError:
             # Somebody else has waited for it, so nobody knows how it has ended.
             pass
@@ -290,23 +292,24 @@ def work(app, number, descriptors, settings, control, native):
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for source, target in ((null, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
-        if target != 1:
-            os.close(source)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # The application may have put others in their places.
     line_by_line()
-    crowded = settings.get("crowded", False)
-    if crowded:
+    if settings["crowded"]:
         run_longer()
     log = errors()
     templates = [template(listener, settings, native, log) for listener in settings["listeners"]]
-    os.register_at_fork(after_in_child=lambda: disown(links[0::2], native))
+    os.register_at_fork(after_in_child=lambda: disown([*links[0::2], out], native))
     pairs = list(zip(links[0::2], links[1::2]))
-    serving = native["serve"](app, pairs, settings.get("threads", 256), templates, crowded)
+    in_greenlets = native["greenlets"].of_application()
+    serving = native["serve"](app, pairs, templates, (null, out), in_greenlets, settings)
     say(control, say="ready", worker=number, pid=os.getpid())
     control.close()
-    wait(serving)
+    if in_greenlets is None:
+        wait(serving)
+    else:
+        in_greenlets.run(serving)
 
 
 def wait(serving):
@@ -382,7 +385,7 @@ def template(listener, settings, native, log):
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": listener["scheme"],
         "wsgi.errors": log,
-        "wsgi.multithread": settings.get("threads", 256) != 1,
+        "wsgi.multithread": settings["threads"] != 1,
         # Whatever is configured: `scale` adds processes, and in a reload two generations overlap.
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,

@@ -12,8 +12,9 @@ use std::{
 };
 
 use link::{ExchangeId, RESPONSE_WINDOW};
+use pyo3::prelude::*;
 
-use crate::wire::Wire;
+use crate::{greenlets, io::Bell, wire::Wire};
 
 /// One exchange.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ const ENDED: u64 = u64::MAX;
 pub(crate) enum Runner {
     /// Nobody so far.
     NotYet,
-    /// The thread of this name.
+    /// The thread of this name, or the greenlet.
     Thread(c_ulong),
     /// Nobody any more.
     Ended,
@@ -60,8 +61,10 @@ struct Flow {
     body_end: BodyEnd,
     credit: u32,
     cancelled: bool,
-    /// Whether a runner waits: a notification is a system call.
+    /// Whether a thread waits: a notification is a system call.
     waiting: bool,
+    /// What greenlets that wait are woken by.
+    bell: Option<Arc<Bell>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,7 @@ impl Exchange {
             credit: RESPONSE_WINDOW,
             cancelled: false,
             waiting: false,
+            bell: None,
         };
         Self {
             wire: Arc::clone(wire),
@@ -91,7 +95,7 @@ impl Exchange {
         }
     }
 
-    /// This thread, which holds the GIL, is about to call the application.
+    /// This thread (or greenlet), which holds the GIL, is about to call the application.
     pub(crate) fn begin(&self, thread: c_ulong) {
         self.runner.store(thread, Relaxed);
     }
@@ -155,14 +159,8 @@ impl Exchange {
     }
 
     /// The next piece of the body, as soon as there is one.
-    pub(crate) fn wait_for_piece(&self) -> Piece {
-        let mut flow = self.flow();
-        loop {
-            if let Some(piece) = flow.next_piece() {
-                return piece;
-            }
-            flow = self.wait(flow);
-        }
+    pub(crate) fn wait_for_piece(&self, py: Python<'_>) -> PyResult<Piece> {
+        self.wait(py, Flow::next_piece)
     }
 
     /// Leave to send up to `wanted` bytes; 0 when there is none at the moment.
@@ -177,25 +175,51 @@ impl Exchange {
     }
 
     /// Waits until there is leave to send something, or none ever again.
-    pub(crate) fn wait_for_credit(&self) {
-        let mut flow = self.flow();
-        while flow.credit == 0 && !flow.cancelled {
-            flow = self.wait(flow);
-        }
+    pub(crate) fn wait_for_credit(&self, py: Python<'_>) -> PyResult<()> {
+        self.wait(py, |flow| (0 < flow.credit || flow.cancelled).then_some(()))
     }
 
     fn change(&self, change: impl FnOnce(&mut Flow)) {
         let mut flow = self.flow();
         change(&mut flow);
+        let bell = flow.bell.take();
         if std::mem::take(&mut flow.waiting) {
             drop(flow);
             self.changed.notify_all();
         }
+        if let Some(bell) = bell {
+            bell.ring();
+        }
     }
 
-    fn wait<'a>(&'a self, mut flow: MutexGuard<'a, Flow>) -> MutexGuard<'a, Flow> {
-        flow.waiting = true;
-        self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner)
+    /// Waits until `look` finds something, without the GIL; a greenlet lets others run meanwhile.
+    fn wait<T: Send>(&self, py: Python<'_>, look: fn(&mut Flow) -> Option<T>) -> PyResult<T> {
+        let Some(greenlets) = greenlets::here() else {
+            return Ok(py.detach(|| self.wait_detached(look)));
+        };
+        loop {
+            let bell = {
+                let mut flow = self.flow();
+                if let Some(found) = look(&mut flow) {
+                    return Ok(found);
+                }
+                let bell = flow.bell.take().map_or_else(|| Bell::new().map(Arc::new), Ok)?;
+                flow.bell = Some(Arc::clone(&bell));
+                bell
+            };
+            greenlets.wait(py, &bell, None)?;
+        }
+    }
+
+    fn wait_detached<T>(&self, look: fn(&mut Flow) -> Option<T>) -> T {
+        let mut flow = self.flow();
+        loop {
+            if let Some(found) = look(&mut flow) {
+                return found;
+            }
+            flow.waiting = true;
+            flow = self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {

@@ -164,7 +164,7 @@ impl Body {
             Some(piece) => piece,
             None => {
                 self.pay(&exchange);
-                py.detach(|| exchange.wait_for_piece())
+                exchange.wait_for_piece(py)?
             }
         };
         match piece {

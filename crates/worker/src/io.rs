@@ -6,7 +6,7 @@
 use std::{
     io,
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -22,7 +22,8 @@ use rustix::{
 use sys::FreeMemory;
 
 use crate::{
-    exchange::Exchange, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire, zygote::Status,
+    exchange::Exchange, greenlets, pool::Memory, request::Job, serve::Worker, warden::Interrupt, wire::Wire,
+    zygote::Status,
 };
 
 /// How much one read takes: a batch of requests, or a window of bodies.
@@ -35,38 +36,49 @@ const GIL_TICK: Duration = Duration::from_millis(100);
 const MEMORY_TICK: Duration = Duration::from_millis(250);
 const MANY_THREADS: u32 = 8;
 
+/// How often it is looked whether the application has closed its standard descriptors, while requests run.
+const STANDARD_TICK: Duration = Duration::from_millis(100);
+
 const STUCK: &str = "a thread has held the GIL for a second: C code that computes or waits without releasing it; until it \
                      does, no other request of this worker can go on\n";
+
+const KEPT: &str = "a handler has let no other run for a second: gevent switches only where a handler waits; until it does, no \
+                    other request of this worker can go on\n";
 
 const CLOSED: &str =
     "the application has closed descriptors that are not its own (os.closerange?): this worker cannot go on\n";
 
-/// To standard error, which Python's own objects for it cannot write to while the GIL is stuck.
-fn say(text: &str) {
-    // Where nobody reads it, nothing can be said.
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
-}
-
-/// Wakes the I/O thread.
+/// Wakes the I/O thread, or greenlets.
 #[derive(Debug)]
 pub(crate) struct Bell(OwnedFd);
 
 /// What the I/O thread waits on; the links are added with [`watch`].
 pub(crate) fn poll() -> io::Result<(Arc<OwnedFd>, Bell)> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    epoll::add(&poll, &bell, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN)?;
-    Ok((Arc::new(poll), Bell(bell)))
+    let bell = Bell::new()?;
+    epoll::add(&poll, &bell.0, epoll::EventData::new_u64(u64::MAX), epoll::EventFlags::IN)?;
+    Ok((Arc::new(poll), bell))
 }
 
 impl Bell {
-    /// Wakes the I/O thread.
+    /// A bell that has not rung.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// What is readable when it has rung.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Wakes whoever waits for it, now or later.
     pub(crate) fn ring(&self) {
         // It cannot fail short of 2^64 rings that nobody heard.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 
-    fn silence(&self) {
+    /// Forgets that it has rung.
+    pub(crate) fn silence(&self) {
         // Nothing to read means that it has not rung.
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
@@ -100,7 +112,8 @@ pub(crate) fn run(worker: &Arc<Worker>, poll: &OwnedFd) {
         }
     }
     let mut jobs = Vec::new();
-    let mut looked = Looked { at_pool: Instant::now(), at_memory: Instant::now() };
+    let now = Instant::now();
+    let mut looked = Looked { at_pool: now, at_memory: now, at_standard: now };
     loop {
         wait(worker, poll, &mut sources, &mut jobs, &mut looked);
         if !jobs.is_empty() {
@@ -126,7 +139,7 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
         Ok((events, _)) => events,
         Err(Errno::INTR) => return,
         Err(_) => {
-            say(CLOSED);
+            worker.standard.say(CLOSED);
             crate::zygote::leave_now(Status::Failed);
         }
     };
@@ -157,6 +170,7 @@ fn wait(worker: &Arc<Worker>, poll: &OwnedFd, sources: &mut [Source], jobs: &mut
 struct Looked {
     at_pool: Instant,
     at_memory: Instant,
+    at_standard: Instant,
 }
 
 fn look(worker: &Arc<Worker>, looked: &mut Looked) {
@@ -168,6 +182,10 @@ fn look(worker: &Arc<Worker>, looked: &mut Looked) {
         let is_scarce = FreeMemory::now().is_some_and(FreeMemory::is_scarce);
         worker.pool.note_memory(if is_scarce { Memory::Scarce } else { Memory::Enough });
     }
+    if STANDARD_TICK <= now.duration_since(looked.at_standard) {
+        looked.at_standard = now;
+        worker.standard.restore();
+    }
     if let Some(wire) = worker.wires.first() {
         wire.tell(vitals);
     }
@@ -177,7 +195,7 @@ fn look(worker: &Arc<Worker>, looked: &mut Looked) {
     worker.obey(call);
     let turned = worker.pool.turned();
     if worker.gil.is_stuck(now, turned) | worker.warden.gil.is_stuck(now, turned) {
-        say(STUCK);
+        worker.standard.say(if greenlets::here().is_some() { KEPT } else { STUCK });
     }
 }
 

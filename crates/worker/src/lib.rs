@@ -15,11 +15,15 @@ mod watch; // whether a thread waits
 
 mod runner; // the threads that run the application
 
+mod greenlets; // instead of threads, for applications that gevent has patched
+
 mod pace; // how often running threads take turns
 
 mod warden; // interrupts handlers that nobody waits for
 
 mod gil; // when the GIL is stuck
+
+mod standard; // standard input, output and error, which an application may close
 
 // The link.
 mod io; // the native thread that reads the links

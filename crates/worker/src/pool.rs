@@ -1,6 +1,7 @@
 //! The inbox and the threads that serve it; `policy::Turns` says who of them has the next turn.
 //!
-//! Threads that have nothing to do park without the GIL, the last one to park on top. Invariant: while a request waits in
+//! Threads that have nothing to do park without the GIL, the last one to park on top. Greenlets take turns just as threads
+//! do, where [`crate::greenlets`] are wanted; for the GIL read: their thread. Invariant: while a request waits in
 //! the inbox, a candidate is on its way, or a young request is running, or all `limit` threads are running requests. No
 //! method waits, except [`Pool::wait`], which needs no GIL.
 
@@ -17,7 +18,7 @@ use std::{
 use link::{State as Claim, Verdict, Vitals};
 use policy::{Came, Gil, Leave, Start, Turns};
 
-use crate::{pace::Pace, request::Job, watch::Watch};
+use crate::{io::Bell, pace::Pace, request::Job, watch::Watch};
 
 /// How long a thread stays idle before it ends, and how many stay for ever.
 const RETIRE: Duration = Duration::from_secs(30);
@@ -64,12 +65,18 @@ enum Stage {
     Stopped,
 }
 
-/// Where a thread parks.
+/// Where a thread parks, or a greenlet.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    thread: Thread,
+    whose: Whose,
     called: AtomicBool,
     watch: Watch,
+}
+
+#[derive(Debug)]
+enum Whose {
+    Thread(Thread),
+    Greenlet(Bell),
 }
 
 /// Who has to be called to be the candidate; to be obeyed after the pool's lock is free.
@@ -167,8 +174,8 @@ impl Pool {
         state.turns.next_tick(state.inbox.len())
     }
 
-    /// Parks the thread of `seat` until it is called.
-    pub(crate) fn wait(&self, seat: &Arc<Seat>) -> Waited {
+    /// Has the thread of `seat` `park`, for so long at most, until it is called.
+    pub(crate) fn wait(&self, seat: &Arc<Seat>, park: impl Fn(Duration)) -> Waited {
         let mut until = Instant::now() + RETIRE;
         loop {
             if seat.called.swap(false, SeqCst) {
@@ -176,7 +183,7 @@ impl Pool {
             }
             let left = until.saturating_duration_since(Instant::now());
             if !left.is_zero() {
-                std::thread::park_timeout(left);
+                park(left);
                 continue;
             }
             until = Instant::now() + RETIRE;
@@ -298,7 +305,24 @@ impl State {
 impl Seat {
     /// A seat for the thread that calls this.
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { thread: std::thread::current(), called: AtomicBool::new(false), watch: Watch::this_thread() })
+        Self::of(Whose::Thread(std::thread::current()))
+    }
+
+    /// A seat for the greenlet that calls this; who calls it rings.
+    pub(crate) fn of_greenlet(bell: Bell) -> Arc<Self> {
+        Self::of(Whose::Greenlet(bell))
+    }
+
+    fn of(whose: Whose) -> Arc<Self> {
+        Arc::new(Self { whose, called: AtomicBool::new(false), watch: Watch::this_thread() })
+    }
+
+    /// What rings when a greenlet is called.
+    pub(crate) fn bell(&self) -> Option<&Bell> {
+        match &self.whose {
+            Whose::Thread(_) => None,
+            Whose::Greenlet(bell) => Some(bell),
+        }
     }
 
     /// Whether its thread waits for anything: the GIL, a lock, a timer, a peer.
@@ -309,7 +333,10 @@ impl Seat {
     /// Calls its thread.
     pub(crate) fn wake(&self) {
         self.called.store(true, SeqCst);
-        self.thread.unpark();
+        match &self.whose {
+            Whose::Thread(thread) => thread.unpark(),
+            Whose::Greenlet(bell) => bell.ring(),
+        }
     }
 }
 

@@ -14,7 +14,7 @@
 use std::{os::fd::OwnedFd, sync::Arc};
 
 use link::{Abort, FilePart, Kind, ResponseHead, flags, write_frame, write_response};
-use pyo3::Python;
+use pyo3::{PyErr, Python};
 
 use crate::{
     exchange::{Cancelled, Exchange},
@@ -94,6 +94,14 @@ pub(crate) enum Stop {
     Cancelled,
     /// The application has not called `start_response`.
     NoHead,
+    /// An exception was raised where it waited.
+    Raised(PyErr),
+}
+
+impl From<PyErr> for Stop {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
 }
 
 impl Reply {
@@ -234,7 +242,7 @@ impl Reply {
                 taken = self.exchange.take_credit(data.len()).map_err(|Cancelled| Stop::Cancelled)?;
                 if taken == 0 {
                     self.exchange.wire.flush();
-                    py.detach(|| self.exchange.wait_for_credit());
+                    self.exchange.wait_for_credit(py)?;
                     continue;
                 }
             }

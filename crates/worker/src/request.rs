@@ -44,7 +44,7 @@ pub(crate) struct Job {
 /// Runs a request that has been won.
 pub(crate) fn run(py: Python<'_>, worker: &Worker, job: Job, start: Start, desk: &mut Desk) {
     let exchange = Arc::clone(&job.exchange);
-    exchange.begin(warden::this_thread());
+    exchange.begin(desk.name);
     let ran = catch_unwind(AssertUnwindSafe(|| call(py, worker, job, start, desk)));
     let error = match ran {
         Ok(result) => result.err(),

@@ -4,6 +4,7 @@
 //! Python any more, so that Python can exit as it would without us.
 
 use std::{
+    ffi::c_ulong,
     os::fd::{FromRawFd, OwnedFd, RawFd},
     sync::Arc,
     thread::{Builder, JoinHandle},
@@ -16,12 +17,14 @@ use sys::SharedWords;
 use crate::{
     environ::Environs,
     gil::GilWait,
+    greenlets,
     input::Input,
     io::{self, Bell},
     pace::{Cores, Pace},
-    pool::{Call, Pool},
+    pool::{Call, Pool, Seat},
     request::Closing,
     runner,
+    standard::Standard,
     warden::Warden,
     wire::Wire,
 };
@@ -39,6 +42,7 @@ pub(crate) struct Worker {
     pub(crate) app: Py<PyAny>,
     pub(crate) closing: Closing,
     pub(crate) warden: Warden,
+    pub(crate) standard: Standard,
     /// The candidate's wait.
     pub(crate) gil: GilWait,
     /// The body of every request that has none.
@@ -53,17 +57,31 @@ pub(crate) struct Serving {
     reader: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
-/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on.
+/// What the supervisor says of every worker of the node, as far as it is needed here.
+#[derive(Debug, FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct Settings {
+    threads: usize,
+    crowded: bool,
+}
+
+/// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on, as
+/// do the descriptors in `standard`: what standard input is, and what standard output and error are. With
+/// `in_greenlets`, boot.py has to provide what runs the requests; else they run in threads of ours.
 #[pyfunction]
 pub(crate) fn serve(
     py: Python<'_>,
     app: Py<PyAny>,
     links: Vec<(RawFd, RawFd)>,
-    threads: usize,
     templates: Vec<Py<PyDict>>,
-    crowded: bool,
+    standard: (RawFd, RawFd),
+    in_greenlets: Option<Py<PyAny>>,
+    settings: Settings,
 ) -> PyResult<Serving> {
     share_memory();
+    if let Some(python) = in_greenlets {
+        greenlets::begin(python)?;
+    }
     let (poll, bell) = io::poll()?;
     let mut wires = Vec::new();
     for (index, (socket, ledger)) in links.into_iter().enumerate() {
@@ -71,17 +89,20 @@ pub(crate) fn serve(
         let (socket, ledger) = unsafe { (OwnedFd::from_raw_fd(socket), OwnedFd::from_raw_fd(ledger)) };
         wires.push(Arc::new(Wire::new(index, socket, SharedWords::from_fd(ledger)?, Arc::clone(&poll))));
     }
-    let cores = if crowded { Cores::Crowded } else { Cores::Enough };
+    let cores = if settings.crowded { Cores::Crowded } else { Cores::Enough };
+    // SAFETY: boot.py has opened one and received the other, and leaves both to us.
+    let (null, out) = unsafe { (OwnedFd::from_raw_fd(standard.0), OwnedFd::from_raw_fd(standard.1)) };
     let environs = Environs::new(py, templates)?;
     let empty = Py::new(py, Input::empty())?;
     let worker = Arc::new(Worker {
         wires,
-        pool: Pool::new(threads, Pace::new(py, cores)?),
+        pool: Pool::new(settings.threads, Pace::new(py, cores)?),
         bell,
         environs,
         app,
         closing: Closing::default(),
         warden: Warden::default(),
+        standard: Standard::new(null, out),
         gil: GilWait::default(),
         empty,
     });
@@ -91,7 +112,11 @@ pub(crate) fn serve(
         return Err(PyRuntimeError::new_err("cannot start a thread"));
     }
     let shared = Arc::clone(&worker);
-    let reader = Builder::new().name("tierce-io".into()).spawn(move || io::run(&shared, &poll))?;
+    let read = move || {
+        let _end = EndOfReader;
+        io::run(&shared, &poll);
+    };
+    let reader = Builder::new().name("tierce-io".into()).spawn(read)?;
     Ok(Serving { worker, reader: Some(reader).into() })
 }
 
@@ -102,8 +127,44 @@ fn share_memory() {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
+/// Tells the main thread, however the thread that reads the links ends.
+struct EndOfReader;
+
+impl Drop for EndOfReader {
+    fn drop(&mut self) {
+        if let Some(greenlets) = greenlets::here() {
+            greenlets.note_drained();
+        }
+    }
+}
+
 #[pymethods]
 impl Serving {
+    /// With greenlets: what is readable when [`Serving::wanted`] has something to say.
+    fn descriptor(&self) -> RawFd {
+        greenlets::here().map_or(-1, greenlets::Greenlets::descriptor)
+    }
+
+    /// How many greenlets more shall call [`Serving::take_turns`]; None when the worker has been drained.
+    fn wanted(&self) -> Option<usize> {
+        greenlets::here().and_then(greenlets::Greenlets::wanted)
+    }
+
+    /// Runs requests in the greenlet that calls this, which is called `name`.
+    fn take_turns(&self, py: Python<'_>, name: c_ulong) -> PyResult<()> {
+        let bell = Bell::new().inspect_err(|_| self.worker.pool.spawn_failed())?;
+        runner::take_turns(py, &self.worker, Seat::of_greenlet(bell), name);
+        Ok(())
+    }
+
+    /// Has all greenlets return; returns how many have not yet.
+    fn part(&self) -> usize {
+        for call in self.worker.pool.stop() {
+            self.worker.obey(call);
+        }
+        self.worker.pool.threads()
+    }
+
     /// Returns when the worker has been drained.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         let Some(reader) = self.reader.lock().ok().and_then(|mut reader| reader.take()) else { return Ok(()) };
@@ -121,9 +182,13 @@ impl Worker {
     /// Calls whom the pool wants to be called.
     pub(crate) fn obey(self: &Arc<Self>, call: Call) {
         match call {
-            Call::Nobody => {}
+            Call::Nobody => return,
             Call::Wake(seat) => seat.wake(),
             Call::Spawn => runner::spawn(self),
+        }
+        if greenlets::here().is_some() {
+            // It waits from now on, and cannot say so itself.
+            self.gil.begin();
         }
     }
 

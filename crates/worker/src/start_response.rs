@@ -3,7 +3,10 @@
 //! Invariant: after the request has ended, what the application may have kept of these does nothing but raise. A head
 //! that gets through here holds nothing that could end a line or begin another.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    ffi::c_ulong,
+    sync::{Mutex, PoisonError},
+};
 
 use link::flags;
 use pyo3::{
@@ -30,9 +33,13 @@ const HOP_BY_HOP: [&str; 7] =
 #[derive(Debug)]
 pub(crate) struct Voice(Mutex<Option<Reply>>);
 
-/// What one thread uses for one request after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Desk(Option<Ready>);
+/// What one thread (or greenlet) uses for one request after the other.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    /// What the thread (or greenlet) is called.
+    pub(crate) name: c_ulong,
+    ready: Option<Ready>,
+}
 
 #[derive(Debug)]
 struct Ready {
@@ -50,9 +57,14 @@ pub(crate) struct Opened<'py> {
 }
 
 impl Desk {
+    /// The desk of a thread, or greenlet, of this name.
+    pub(crate) fn new(name: c_ulong) -> Self {
+        Self { name, ready: None }
+    }
+
     /// Begins a response: where it is, and the callables for the application.
     pub(crate) fn open<'py>(&mut self, py: Python<'py>, reply: Reply) -> PyResult<Opened<'py>> {
-        let ready = match self.0.take() {
+        let ready = match self.ready.take() {
             Some(ready) => ready,
             None => {
                 let voice = Bound::new(py, Voice(Mutex::new(None)))?;
@@ -67,18 +79,18 @@ impl Desk {
             early_hints: ready.early_hints.bind(py).clone(),
         };
         opened.voice.get().put(Some(reply));
-        self.0 = Some(ready);
+        self.ready = Some(ready);
         Ok(opened)
     }
 
     /// Ends a response. What the application has kept is not used for the next one.
     pub(crate) fn close(&mut self, py: Python<'_>) -> Option<Reply> {
-        let ready = self.0.take()?;
+        let ready = self.ready.take()?;
         let reply = ready.voice.get().put(None);
         // One reference of each callable is ours; they and we have one of the voice each.
         let ours = |callable| references(py, callable) == 1;
         if ours(&ready.start_response) && ours(&ready.early_hints) && references(py, &ready.voice) == 3 {
-            self.0 = Some(ready);
+            self.ready = Some(ready);
         }
         reply
     }
@@ -155,6 +167,7 @@ impl From<Stop> for PyErr {
         match stop {
             Stop::Cancelled => PyBrokenPipeError::new_err("nobody waits for this response any more"),
             Stop::NoHead => PyAssertionError::new_err("the body began before start_response was called"),
+            Stop::Raised(error) => error,
         }
     }
 }

@@ -20,6 +20,7 @@ use pyo3::{create_exception, exceptions::PyBaseException, ffi, prelude::*};
 use crate::{
     exchange::{Exchange, Runner},
     gil::GilWait,
+    greenlets,
 };
 
 create_exception!(
@@ -118,6 +119,12 @@ fn settle(py: Python<'_>, interrupt: &Interrupt) -> bool {
         Cancel::ClientGone => py.get_type::<ClientDisconnected>(),
         Cancel::Unwanted => return true,
     };
+    if let Some(greenlets) = greenlets::here() {
+        if let Err(error) = greenlets.interrupt(py, &interrupt.exchange, thread, what.as_any()) {
+            error.display(py);
+        }
+        return true;
+    }
     interrupt.exchange.note_interrupt();
     raise(thread, what.as_ptr());
     true
@@ -126,8 +133,10 @@ fn settle(py: Python<'_>, interrupt: &Interrupt) -> bool {
 /// The thread's Python stack, in the log.
 fn tell(py: Python<'_>, title: &str, thread: c_ulong) {
     let told = (|| {
-        let frames = py.import("sys")?.call_method0("_current_frames")?;
-        let frame = frames.get_item(thread)?;
+        let frame = match greenlets::here() {
+            Some(greenlets) => greenlets.frame(py, thread)?,
+            None => py.import("sys")?.call_method0("_current_frames")?.get_item(thread)?,
+        };
         let stack: Vec<String> = py.import("traceback")?.call_method1("format_stack", (frame,))?.extract()?;
         let text =
             format!("{title}: limits.time is up; the thread that runs it is interrupted here:\n{}", stack.concat());

@@ -3,7 +3,7 @@
 //! Invariant: nothing here starts a thread before a worker serves, so that the zygote can be forked.
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     os::fd::IntoRawFd,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -15,6 +15,7 @@ use crate::{file_wrapper::FileWrapper, serve};
 
 /// The part of the start that is clearer in Python.
 const BOOT: &str = include_str!("boot.py");
+const GREENLETS: &str = include_str!("greenlets.py");
 
 /// Imports the application as `settings` (JSON) says, and becomes its zygote. Returns when this process is to exit:
 /// in the zygote at the supervisor's word, in a worker when it has been drained.
@@ -26,10 +27,14 @@ pub(crate) fn main(py: Python<'_>, settings: &str) -> PyResult<()> {
     native.set_item("disown", wrap_pyfunction!(disown, py)?)?;
     native.set_item("serve", wrap_pyfunction!(serve::serve, py)?)?;
     native.set_item("FileWrapper", py.get_type::<FileWrapper>())?;
-    let code = CString::new(BOOT).expect("boot.py holds no zero byte");
-    let boot = PyModule::from_code(py, &code, c"<tierce>", c"tierce_boot")?;
-    boot.getattr("main")?.call1((settings, native))?;
+    native.set_item("greenlets", module(py, GREENLETS, c"tierce_greenlets")?)?;
+    module(py, BOOT, c"tierce_boot")?.getattr("main")?.call1((settings, native))?;
     Ok(())
+}
+
+fn module<'py>(py: Python<'py>, code: &str, name: &CStr) -> PyResult<Bound<'py, PyModule>> {
+    let code = CString::new(code).expect("our own code holds no zero byte");
+    PyModule::from_code(py, &code, c"<tierce>", name)
 }
 
 /// A descriptor that becomes readable when the child `pid` has ended.

@@ -12,9 +12,10 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 
-const PACKAGES: [&str; 5] = ["flask==3.1.3", "django==5.2.19", "bottle==0.13.4", "pyramid==2.1", "falcon==4.4.0"];
+const PACKAGES: [&str; 6] =
+    ["flask==3.1.3", "django==5.2.19", "bottle==0.13.4", "pyramid==2.1", "falcon==4.4.0", "gevent==26.9.0"];
 
-const IMPORTS: &str = "import flask, django, bottle, pyramid.config, falcon";
+const IMPORTS: &str = "import flask, django, bottle, pyramid.config, falcon, gevent";
 
 const NEEDED: &str =
     "the tests need CPython 3.10 or newer with its venv module (Debian: apt install python3 python3-venv)";

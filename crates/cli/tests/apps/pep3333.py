@@ -59,6 +59,22 @@ class Sequence:
         return [b"old ", b"style"][index]
 
 
+class Attributes(Body):
+    """An iterable with what only wsgi.file_wrapper may be asked for; none of it is true."""
+
+    def __len__(self):
+        return 1
+
+    def fileno(self):
+        raise AssertionError("nobody may ask for it")
+
+    def read(self, size=-1):
+        raise AssertionError("nobody may ask for it")
+
+    def __bool__(self):
+        return False
+
+
 class FailingClose(Body):
     def close(self):
         super().close()
@@ -298,6 +314,7 @@ def kind(environ, start_response):
         "set": lambda: {b"ab"},
         "sequence": Sequence,
         "subclass": lambda: [Bytes(b"ab")],
+        "attributes": lambda: Attributes("attributes", [b"a", b"b"]),
         "nothing": lambda: [],
         "empty": lambda: [b""],
         "file": lambda: open(os.path.join(DIRECTORY, "file.txt"), "rb"),
@@ -364,6 +381,13 @@ def input(environ, start_response):
     return answer(start_response, repr(eval(argument(environ), {"i": environ["wsgi.input"]})))
 
 
+def echoed(environ, start_response):
+    """Every byte as it came, in blocks that end anywhere."""
+    body = environ["wsgi.input"].read()
+    start_response("200 OK", [])
+    return (body[at : at + 7] for at in range(0, len(body), 7))
+
+
 def early(environ, start_response):
     """Reads a part of the body while the rest has not come."""
     return answer(start_response, repr(environ["wsgi.input"].read(5)))
@@ -383,6 +407,7 @@ def cut(environ, start_response):
 RULES = {name: rule for name, rule in globals().items() if callable(rule) and name.islower()}
 
 
-def app(environ, start_response):
+def app(environ, start_response, /):
+    """The server has to call it with positional arguments."""
     name = environ["PATH_INFO"].strip("/").split("/")[0] or "value"
     return RULES[name](environ, start_response)

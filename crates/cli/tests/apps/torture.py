@@ -102,6 +102,8 @@ HARM = {
     "/memory": lambda: b"x" * (1 << 62),
     "/descriptors": leak_descriptors,
     "/close-standard": lambda: [os.close(fd) for fd in (0, 1, 2)],
+    "/standard": lambda: print("printed again"),
+    "/redirect": lambda: os.dup2(os.open(os.path.join(DIRECTORY, "redirected.txt"), os.O_WRONLY | os.O_CREAT), 1),
     "/close-all": lambda: os.closerange(3, 100),
     "/close-links": close_links,
     "/fork-lives": fork_and_live_on,

@@ -64,6 +64,7 @@ fn bodies_of_every_kind() {
         ("iterator", Some("ab")),
         ("set", Some("ab")),
         ("sequence", Some("old style")),
+        ("attributes", Some("ab")),
         ("subclass", Some("ab")),
         ("nothing", Some("")),
         ("empty", Some("")),
@@ -90,6 +91,15 @@ fn bodies_of_every_kind() {
     client.send("GET /kind?numbers HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert_eq!(client.head().unwrap().status, 200);
     assert!(client.rest().map_or(true, |rest| !rest.ends_with(b"0\r\n\r\n")), "it does not look whole");
+}
+
+#[test]
+fn bytes_are_bytes() {
+    let project = project();
+    let running = up(&project);
+    let bytes: Vec<u8> = (0..=255).chain(*b"\r\n\n\r\r\n\0\x1a\xff\xfe0\r\n\r\n").collect();
+    let mut client = running.client();
+    assert_eq!(client.post("/echoed", &bytes).unwrap().body, bytes, "nothing is decoded, and no line end changed");
 }
 
 fn close_is_called(project: &Project, running: &Running<'_>, method: &str, path: &str) {

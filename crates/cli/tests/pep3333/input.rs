@@ -92,6 +92,21 @@ fn lines_and_blocks_are_whole_however_long_they_are() {
 }
 
 #[test]
+fn what_follows_the_body_is_not_part_of_it() {
+    let project = project();
+    let running = up(&project);
+    for (fields, body) in
+        [("Content-Length: 5", "hello"), ("Transfer-Encoding: chunked", "2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n")]
+    {
+        let mut client = running.client();
+        let next = "GET /value?REQUEST_METHOD HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.send(format!("POST /input?i.read() HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}{next}")).unwrap();
+        assert_eq!(client.response().unwrap().text(), "b'hello'", "{fields}");
+        assert_eq!(client.response().unwrap().text(), "'GET'", "{fields}");
+    }
+}
+
+#[test]
 fn no_more_is_waited_for_than_is_asked_for() {
     let project = project();
     let running = up(&project);
