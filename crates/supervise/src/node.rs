@@ -5,6 +5,7 @@
 //! | Starting | all workers ready, and told to get requests                   | Ready           |
 //! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
 //! | Ready    | a worker ends (it is replaced)                                | Ready           |
+//! | Ready    | a worker becomes the zygote (the others are replaced)         | Ready           |
 //! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
 //! | Failed   | a later attempt succeeds                                      | Ready           |
 //! | any      | told to drain                                                 | Draining        |
@@ -17,6 +18,7 @@ mod processes; // they start, say something, end
 mod workers; // places: filled, told to get requests, empty again
 mod drain; // the end of a node
 mod replace; // workers that are replaced while they live
+mod refork; // a worker that has served takes the place of the process that forks
 
 use std::{
     cell::RefCell,
@@ -48,7 +50,8 @@ use crate::{
     zygote::{Said, Zygote},
 };
 
-pub(crate) use self::replace::Seen;
+use self::refork::Refork;
+pub(crate) use self::{refork::Reforked, replace::Seen};
 
 /// How long a crashed worker's requests may take to be settled before it is forgotten.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
@@ -58,6 +61,8 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Its workers are to get requests.
     Activate,
+    /// Its workers are to be forked from the one that has served most.
+    Refork(oneshot::Sender<Result<Reforked, Box<Explanation>>>),
     /// Finish what is in flight, at most so long; answer how many requests were cut off.
     Drain(Duration, oneshot::Sender<u64>),
 }
@@ -105,6 +110,7 @@ struct Node {
     active: bool,
     zygote_backoff: Backoff,
     zygote_born: Instant,
+    refork: Option<Refork>,
     events: mpsc::UnboundedReceiver<Event>,
     sender: mpsc::UnboundedSender<Event>,
     view: Rc<RefCell<View>>,
@@ -169,6 +175,7 @@ impl Node {
             active: false,
             zygote_backoff: Backoff::default(),
             zygote_born: born,
+            refork: None,
             events,
             sender,
             view,
@@ -205,6 +212,7 @@ impl Node {
                 biased;
                 order = orders.recv() => match order {
                     Some(Command::Activate) => self.activate(),
+                    Some(Command::Refork(done)) => self.begin_refork(done),
                     Some(Command::Drain(limit, done)) => {
                         let cut = self.drain(limit).await;
                         // Whoever asked may have gone.
@@ -221,6 +229,7 @@ impl Node {
                 }
                 _ = tick.tick() => self.look_at_workers().await,
             }
+            self.go_on_reforking().await;
             self.show();
         }
     }
@@ -236,7 +245,7 @@ impl Node {
     async fn handle(&mut self, event: Event) -> Result<(), StartError> {
         match event {
             Event::Said(serial, said) => self.heard(serial, said).await,
-            Event::Ended(serial, how) => self.process_ended(serial, how),
+            Event::Ended(serial, how) => self.process_ended(serial, how).await,
             Event::Refill(number) => {
                 self.refill(number).await;
                 Ok(())
@@ -244,6 +253,7 @@ impl Node {
             Event::Restart if self.processes.is_empty() => self.start_process(0),
             Event::Restart => Ok(()),
             Event::Drained(number) => {
+                self.order_to_freeze(number).await;
                 self.part(number);
                 Ok(())
             }
@@ -282,7 +292,9 @@ impl Node {
             link: place.occupant.first_link(),
         };
         view.workers = self.places.iter().map(worker).collect();
-        view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
+        let pids = || self.processes.values().map(|process| process.zygote.pid());
+        let zygote = self.zygote().and_then(|serial| self.processes.get(&serial));
+        view.pid = zygote.map(|process| process.zygote.pid()).or_else(|| pids().min()).unwrap_or(0);
         let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
         match view.state {
             State::Starting | State::Failed if all_ready && self.active => view.state = State::Ready,

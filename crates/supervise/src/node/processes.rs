@@ -15,7 +15,7 @@ use crate::{
     start_error::StartError,
     status::State,
     worker::{Occupant, Place, Stay},
-    zygote::{Order, Said, Zygote, hear},
+    zygote::{End, Order, Said, Zygote, hear},
 };
 
 impl Node {
@@ -47,6 +47,22 @@ impl Node {
                 }
                 Ok(())
             }
+            Said::Frozen => {
+                self.frozen(serial);
+                Ok(())
+            }
+            Said::CannotFork { obstacle, names } => {
+                self.cannot_fork(serial, obstacle, &names.join(", "));
+                Ok(())
+            }
+            Said::HasLetGo => {
+                self.adopt(serial).await;
+                Ok(())
+            }
+            Said::Stays => {
+                self.reforked(serial);
+                Ok(())
+            }
         }
     }
 
@@ -76,14 +92,21 @@ impl Node {
     pub(super) fn start_process(&mut self, place: u32) -> Result<(), StartError> {
         let Plan { context, config, interpreter, .. } = &self.plan;
         let started = Zygote::start(context, config, &interpreter.path, &self.label.name)?;
-        self.serials += 1;
-        let serial = self.serials;
         if place == 0 {
             self.zygote_born = Instant::now();
         }
         let pid = Rc::new(Cell::new(if place == 0 { 0 } else { started.zygote.pid() }));
         spawn_local(output::forward(started.output, self.label.name.clone(), pid, context.sink.clone()));
-        let control = started.zygote.control();
+        let serial = self.listen(&started.zygote, started.end);
+        self.processes.insert(serial, Process { zygote: started.zygote, place });
+        Ok(())
+    }
+
+    /// Hears what a process says, and when it ends.
+    pub(super) fn listen(&mut self, zygote: &Zygote, end: End) -> Serial {
+        self.serials += 1;
+        let serial = self.serials;
+        let control = zygote.control();
         let (said, ended) = (self.sender.clone(), self.sender.clone());
         spawn_local(async move {
             while let Some(heard) = hear(&control).await {
@@ -92,15 +115,27 @@ impl Node {
             }
         });
         spawn_local(async move {
-            let how = started.end.wait().await;
+            let how = end.wait().await;
             let _ = ended.send(Event::Ended(serial, how));
         });
-        self.processes.insert(serial, Process { zygote: started.zygote, place });
-        Ok(())
+        serial
     }
 
-    pub(super) fn process_ended(&mut self, serial: Serial, how: Option<ExitStatus>) -> Result<(), StartError> {
-        let Some(process) = self.processes.remove(&serial) else { return Ok(()) };
+    /// The process that forks, if there is one; while another takes over, that one.
+    pub(super) fn zygote(&self) -> Option<Serial> {
+        let forking = self.processes.iter().filter(|(_, process)| process.place == 0);
+        forking.map(|(serial, _)| *serial).max()
+    }
+
+    pub(super) async fn process_ended(&mut self, serial: Serial, how: Option<ExitStatus>) -> Result<(), StartError> {
+        let Some(process) = self.processes.remove(&serial) else {
+            self.refork_ended(serial);
+            return Ok(());
+        };
+        if self.is_let_go(serial) {
+            self.keep().await;
+            return Ok(());
+        }
         let how = ended::in_words(
             how.and_then(|how| how.code()),
             how.and_then(|how| how.signal()),
@@ -130,6 +165,7 @@ impl Node {
 
     pub(super) fn lose_everything(&mut self) {
         self.processes.clear();
+        self.give_up_refork("the node has lost its first process");
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));

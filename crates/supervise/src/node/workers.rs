@@ -27,8 +27,7 @@ impl Node {
         if self.one_each {
             return self.start_process(number);
         }
-        let forks = self.processes.iter().find(|(_, process)| process.place == 0).map(|(serial, _)| *serial);
-        match forks {
+        match self.zygote() {
             Some(serial) => self.give(serial, Order::Fork { worker: number }, number).await,
             // It has ended; whoever replaces it fills all places.
             None => Ok(()),
@@ -50,7 +49,7 @@ impl Node {
     pub(super) async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
         let name = self.label.name.clone();
         let cannot = |error: &dyn std::fmt::Display| StartError::machine("cannot make a worker", &name, error);
-        let Endowment { theirs, links, output } =
+        let Endowment { theirs, ends, output } =
             endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
         let Some(process) = self.processes.get(&serial) else { return Ok(()) };
         let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
@@ -59,7 +58,7 @@ impl Node {
         let sink = self.plan.context.sink.clone();
         spawn_local(output::forward(output, self.label.name.clone(), Rc::clone(&pid), sink));
         if let Some(place) = self.place(number) {
-            place.occupant = Occupant::Starting { born: Instant::now(), pid, links };
+            place.occupant = Occupant::Starting { born: Instant::now(), pid, ends };
         }
         Ok(())
     }
@@ -67,10 +66,10 @@ impl Node {
     pub(super) fn worker_ready(&mut self, number: u32, pid: u32) {
         let active = self.active;
         let Some(place) = self.place(number) else { return };
-        let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else {
+        let Occupant::Starting { born, ends, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else {
             return;
         };
-        place.occupant = Occupant::Ready { born, pid, links, id: None, seen: Seen::new(Instant::now()) };
+        place.occupant = Occupant::Ready { born, pid, ends, id: None, seen: Seen::new(Instant::now()) };
         if active {
             self.enlist(number);
             self.succeed(number);
@@ -81,8 +80,8 @@ impl Node {
     pub(super) fn enlist(&mut self, number: u32) {
         let (node, label, threads) = (self.id, Arc::clone(&self.label), self.plan.config.threads);
         let context = Rc::clone(&self.plan.context);
-        if let Some(Place { occupant: Occupant::Ready { pid, links, id: id @ None, .. }, .. }) = self.place(number) {
-            *id = Some(context.table.add(Newcomer { node, label, pid: *pid, threads, links: links.clone() }));
+        if let Some(Place { occupant: Occupant::Ready { pid, ends, id: id @ None, .. }, .. }) = self.place(number) {
+            *id = Some(context.table.add(Newcomer { node, label, pid: *pid, threads, links: ends.links.clone() }));
         }
     }
 
