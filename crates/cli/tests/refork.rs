@@ -212,12 +212,12 @@ fn an_application_that_cannot_be_forked_is_refused() {
 
 #[test]
 fn forks_that_do_not_come_change_nothing() {
-    let project = project("workers = 2\nenv = { NO_FORK = '1' }\nlimits = { start = '1s' }");
+    let project = project("workers = 2\nenv = { NO_FORK = '1' }\nlimits = { start = '3s' }");
     let running = up(&project);
     let first = zygote(&running);
     ask(&running, "/learn/1");
     let finished = refused(&project);
-    assert!(finished.err.contains("a new worker was not ready after 1s"), "{}", finished.err);
+    assert!(finished.err.contains("a new worker was not ready after 3s"), "{}", finished.err);
     settled(&running, 2);
     assert_eq!(zygote(&running), first);
     ask(&running, "/known");
