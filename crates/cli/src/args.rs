@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Reload,
     /// Replace the nodes one at a time, without losing a request
     Restart,
+    /// Fork the workers anew, from the one that has served most: they start warm, and share its memory
+    Refork(Refork),
     /// Finish what was accepted, then stop
     Down,
     /// Check the configuration and import the application, without serving
@@ -106,6 +108,13 @@ pub(crate) struct Scale {
     /// The service and its number of nodes: web=5
     #[arg(required = true, value_name = "NAME=N")]
     pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Refork {
+    /// Only of these nodes: web.1
+    #[arg(value_name = "NODE")]
+    pub(crate) nodes: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]

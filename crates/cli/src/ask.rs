@@ -85,6 +85,10 @@ pub(crate) fn restart(args: &Args) -> Exit {
     done(args, &Ask::Restart)
 }
 
+pub(crate) fn refork(args: &Args, nodes: &[String]) -> Exit {
+    done(args, &Ask::Refork { nodes: nodes.to_vec() })
+}
+
 /// Stops what runs; that nothing runs is what was wanted too.
 pub(crate) fn down(args: &Args) -> Exit {
     let place = match project::place(args) {

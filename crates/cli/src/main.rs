@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         args::Command::Logs(wanted) => logs::run(&args, wanted),
         args::Command::Reload => ask::reload(&args),
         args::Command::Restart => ask::restart(&args),
+        args::Command::Refork(wanted) => ask::refork(&args, &wanted.nodes),
         args::Command::Down => ask::down(&args),
     };
     exit.into()

@@ -193,7 +193,10 @@ async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, PrepareEr
 fn not_renewed(error: &ChangeError, config: &Config) -> NotRenewed {
     match error {
         ChangeError::Busy { .. } => NotRenewed::Busy(error.explanation()),
-        ChangeError::Start(_) | ChangeError::Halfway { .. } => {
+        ChangeError::Start(_)
+        | ChangeError::Halfway { .. }
+        | ChangeError::NotReforked { .. }
+        | ChangeError::NoNode { .. } => {
             NotRenewed::Failed(Failure::of_explanation(&error.explanation(), &config.project, status(error.blame())))
         }
     }

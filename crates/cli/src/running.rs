@@ -173,7 +173,7 @@ impl Running {
                     continue;
                 }
                 Ask::Ps => Answer::Ps { ps: self.ps() },
-                Ask::Scale { .. } | Ask::Reload | Ask::Restart => Answer::Refused {
+                Ask::Scale { .. } | Ask::Reload | Ask::Restart | Ask::Refork { .. } => Answer::Refused {
                     code: Exit::NOT_RUNNING.0,
                     text:
                         "error: tierce is stopping\n  hint: wait until `tierce ps` finds nothing, then start it again"
@@ -229,6 +229,13 @@ impl Running {
                     Err(error) => refused(&error),
                 }
             }
+            Ask::Refork { nodes } => {
+                let began = Instant::now();
+                match self.supervisor.refork(&nodes).await {
+                    Ok(changed) => done(format!("reforked in {:.1} s", began.elapsed().as_secs_f64()), changed),
+                    Err(error) => refused(&error),
+                }
+            }
             // [`Self::run`] has taken it.
             Ask::Down => Answer::Done { text: "stopping".to_owned() },
         }
@@ -278,5 +285,6 @@ fn refused(error: &ChangeError) -> Answer {
     if let Some(Changed { cut, limit }) = error.so_far().filter(|changed| 0 < changed.cut) {
         text.push_str(&format!("\n{}", cut_off(cut, limit)));
     }
-    Answer::Refused { code: status(error.blame()).0, text }
+    let exit = if let ChangeError::NoNode { .. } = error { Exit::USAGE } else { status(error.blame()) };
+    Answer::Refused { code: exit.0, text }
 }

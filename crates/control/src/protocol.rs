@@ -20,6 +20,11 @@ pub enum Ask {
     Reload,
     /// The nodes one after the other.
     Restart,
+    /// In each of these nodes, or in all, the workers are forked anew from the warmest.
+    Refork {
+        /// By their names.
+        nodes: Vec<String>,
+    },
     /// Drain and end.
     Down,
 }

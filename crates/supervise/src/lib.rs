@@ -21,6 +21,7 @@ mod status; // what is told of nodes
 mod start_error; // why a node could not be started
 mod worker; // one worker's place in a node
 mod zygote; // the process that imports and forks
+mod adopted; // a process that others have started
 mod table; // the node table and the dispatch, changed together
 mod ended; // how a worker process has ended, in words
 mod backoff; // when to try again

@@ -5,6 +5,7 @@
 //! | Starting | all workers ready, and told to get requests                   | Ready           |
 //! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
 //! | Ready    | a worker ends (it is replaced)                                | Ready           |
+//! | Ready    | a worker becomes the zygote (the others are replaced)         | Ready           |
 //! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
 //! | Failed   | a later attempt succeeds                                      | Ready           |
 //! | any      | told to drain                                                 | Draining        |
@@ -13,13 +14,15 @@
 //! An application that has started threads while it was imported cannot be forked: then each worker is a process that
 //! imports it itself. Invariant: a worker is in the node table exactly while it is ready and the node is active.
 
+mod processes; // they start, say something, end
+mod workers; // places: filled, told to get requests, empty again
 mod drain; // the end of a node
 mod replace; // workers that are replaced while they live
+mod refork; // a worker that has served takes the place of the process that forks
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     collections::HashMap,
-    os::{fd::AsFd, unix::process::ExitStatusExt},
     process::ExitStatus,
     rc::Rc,
     sync::Arc,
@@ -27,7 +30,7 @@ use std::{
 };
 
 use config::Config;
-use policy::{NodeId, NodeLabel, WorkerId};
+use policy::{NodeId, NodeLabel};
 use telemetry::About;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -38,19 +41,17 @@ use tokio::{
 use crate::{
     backoff::{Backoff, Reached},
     context::Context,
-    ended,
     explanation::Explanation,
     handle::{NodeHandle, View, WorkerView},
     interpreter::Interpreter,
-    output,
     start_error::{Blame, StartError},
     status::State,
-    table::Newcomer,
-    worker::{Endowment, Occupant, Place, Stay, endow},
-    zygote::{Order, Said, Zygote, hear},
+    worker::{Occupant, Place, Stay},
+    zygote::{Said, Zygote},
 };
 
-pub(crate) use self::replace::Seen;
+use self::refork::Refork;
+pub(crate) use self::{refork::Reforked, replace::Seen};
 
 /// How long a crashed worker's requests may take to be settled before it is forgotten.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Its workers are to get requests.
     Activate,
+    /// Its workers are to be forked from the one that has served most.
+    Refork(oneshot::Sender<Result<Reforked, Box<Explanation>>>),
     /// Finish what is in flight, at most so long; answer how many requests were cut off.
     Drain(Duration, oneshot::Sender<u64>),
 }
@@ -107,6 +110,7 @@ struct Node {
     active: bool,
     zygote_backoff: Backoff,
     zygote_born: Instant,
+    refork: Option<Refork>,
     events: mpsc::UnboundedReceiver<Event>,
     sender: mpsc::UnboundedSender<Event>,
     view: Rc<RefCell<View>>,
@@ -171,6 +175,7 @@ impl Node {
             active: false,
             zygote_backoff: Backoff::default(),
             zygote_born: born,
+            refork: None,
             events,
             sender,
             view,
@@ -207,6 +212,7 @@ impl Node {
                 biased;
                 order = orders.recv() => match order {
                     Some(Command::Activate) => self.activate(),
+                    Some(Command::Refork(done)) => self.begin_refork(done),
                     Some(Command::Drain(limit, done)) => {
                         let cut = self.drain(limit).await;
                         // Whoever asked may have gone.
@@ -223,6 +229,7 @@ impl Node {
                 }
                 _ = tick.tick() => self.look_at_workers().await,
             }
+            self.go_on_reforking().await;
             self.show();
         }
     }
@@ -238,7 +245,7 @@ impl Node {
     async fn handle(&mut self, event: Event) -> Result<(), StartError> {
         match event {
             Event::Said(serial, said) => self.heard(serial, said).await,
-            Event::Ended(serial, how) => self.process_ended(serial, how),
+            Event::Ended(serial, how) => self.process_ended(serial, how).await,
             Event::Refill(number) => {
                 self.refill(number).await;
                 Ok(())
@@ -246,6 +253,7 @@ impl Node {
             Event::Restart if self.processes.is_empty() => self.start_process(0),
             Event::Restart => Ok(()),
             Event::Drained(number) => {
+                self.order_to_freeze(number).await;
                 self.part(number);
                 Ok(())
             }
@@ -254,251 +262,6 @@ impl Node {
                 Ok(())
             }
         }
-    }
-
-    async fn heard(&mut self, serial: Serial, said: Said) -> Result<(), StartError> {
-        match said {
-            Said::Imported { interface, .. } if interface == "asgi" => Err(StartError::is_asgi(&self.plan)),
-            Said::Imported { threads, .. } => self.imported(serial, threads).await,
-            Said::Failed { cause, traceback, missing_module, found } => {
-                Err(StartError::cannot_import(&self.plan, &cause, &traceback, missing_module.as_deref(), &found))
-            }
-            Said::Forked { worker, pid } => {
-                if let Some(Place { occupant: Occupant::Starting { pid: known, .. }, .. }) = self.place(worker) {
-                    known.set(pid);
-                }
-                Ok(())
-            }
-            Said::Ready { worker, pid } => {
-                self.worker_ready(worker, pid);
-                Ok(())
-            }
-            Said::ForkFailed { worker, cause } => {
-                self.worker_ended(worker, &format!("could not be forked: {cause}"));
-                Ok(())
-            }
-            Said::Exited { pid, code, signal } => {
-                let place = self.places.iter().find(|place| place.occupant.pid() == pid).map(|place| place.number);
-                if let Some(number) = place {
-                    self.worker_ended(number, &ended::in_words(code, signal, &self.plan.context.oom_kills));
-                }
-                Ok(())
-            }
-        }
-    }
-
-    async fn imported(&mut self, serial: Serial, threads: u32) -> Result<(), StartError> {
-        let Some(place) = self.processes.get(&serial).map(|process| process.place) else { return Ok(()) };
-        if 0 < place {
-            return self.give(serial, Order::Become { worker: place }, place).await;
-        }
-        self.imported = true;
-        self.zygote_backoff = Backoff::default();
-        self.one_each = 1 < threads;
-        if self.one_each {
-            let name = &self.label.name;
-            self.say(&format!(
-                "{name}: the application starts threads when it is imported, so each worker imports it anew"
-            ));
-            self.processes.remove(&serial);
-        }
-        let numbers: Vec<_> = self.places.iter().map(|place| place.number).collect();
-        for number in numbers {
-            self.fill(number).await?;
-        }
-        Ok(())
-    }
-
-    /// Starts a process for a place, or with 0 the one that forks.
-    fn start_process(&mut self, place: u32) -> Result<(), StartError> {
-        let Plan { context, config, interpreter, .. } = &self.plan;
-        let started = Zygote::start(context, config, &interpreter.path, &self.label.name)?;
-        self.serials += 1;
-        let serial = self.serials;
-        if place == 0 {
-            self.zygote_born = Instant::now();
-        }
-        let pid = Rc::new(Cell::new(if place == 0 { 0 } else { started.zygote.pid() }));
-        spawn_local(output::forward(started.output, self.label.name.clone(), pid, context.sink.clone()));
-        let control = started.zygote.control();
-        let (said, ended) = (self.sender.clone(), self.sender.clone());
-        spawn_local(async move {
-            while let Some(heard) = hear(&control).await {
-                // A node that has gone does not listen any more.
-                let _ = said.send(Event::Said(serial, heard));
-            }
-        });
-        spawn_local(async move {
-            let how = started.end.wait().await;
-            let _ = ended.send(Event::Ended(serial, how));
-        });
-        self.processes.insert(serial, Process { zygote: started.zygote, place });
-        Ok(())
-    }
-
-    /// Sees to it that a worker will be in this place.
-    async fn fill(&mut self, number: u32) -> Result<(), StartError> {
-        if !matches!(self.place(number), Some(Place { occupant: Occupant::Nobody, .. })) {
-            return Ok(());
-        }
-        if self.one_each {
-            return self.start_process(number);
-        }
-        let forks = self.processes.iter().find(|(_, process)| process.place == 0).map(|(serial, _)| *serial);
-        match forks {
-            Some(serial) => self.give(serial, Order::Fork { worker: number }, number).await,
-            // It has ended; whoever replaces it fills all places.
-            None => Ok(()),
-        }
-    }
-
-    /// The same while others live, whom it does not concern when it fails: then it is tried again.
-    async fn refill(&mut self, number: u32) {
-        let Err(error) = self.fill(number).await else { return };
-        let now = Instant::now();
-        let Some(place) = self.place(number) else { return };
-        let delay = place.backoff.died(now, now, Reached::Starting);
-        place.last_end = error.0.what.clone();
-        self.say(&error.to_string());
-        self.later(delay, Event::Refill(number));
-    }
-
-    /// Orders a process to make the worker of a place, and gives it its descriptors.
-    async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
-        let name = self.label.name.clone();
-        let cannot = |error: &dyn std::fmt::Display| StartError::machine("cannot make a worker", &name, error);
-        let Endowment { theirs, links, output } =
-            endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
-        let Some(process) = self.processes.get(&serial) else { return Ok(()) };
-        let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
-        process.zygote.order(order, &descriptors).await.map_err(|error| cannot(&error))?;
-        let pid = Rc::new(Cell::new(if self.one_each { process.zygote.pid() } else { 0 }));
-        let sink = self.plan.context.sink.clone();
-        spawn_local(output::forward(output, self.label.name.clone(), Rc::clone(&pid), sink));
-        if let Some(place) = self.place(number) {
-            place.occupant = Occupant::Starting { born: Instant::now(), pid, links };
-        }
-        Ok(())
-    }
-
-    fn worker_ready(&mut self, number: u32, pid: u32) {
-        let active = self.active;
-        let Some(place) = self.place(number) else { return };
-        let Occupant::Starting { born, links, .. } = std::mem::replace(&mut place.occupant, Occupant::Nobody) else {
-            return;
-        };
-        place.occupant = Occupant::Ready { born, pid, links, id: None, seen: Seen::new(Instant::now()) };
-        if active {
-            self.enlist(number);
-            self.succeed(number);
-        }
-    }
-
-    /// The worker gets requests from now on.
-    fn enlist(&mut self, number: u32) {
-        let (node, label, threads) = (self.id, Arc::clone(&self.label), self.plan.config.threads);
-        let context = Rc::clone(&self.plan.context);
-        if let Some(Place { occupant: Occupant::Ready { pid, links, id: id @ None, .. }, .. }) = self.place(number) {
-            *id = Some(context.table.add(Newcomer { node, label, pid: *pid, threads, links: links.clone() }));
-        }
-    }
-
-    fn activate(&mut self) {
-        self.active = true;
-        let numbers: Vec<_> = self.places.iter().map(|place| place.number).collect();
-        numbers.into_iter().for_each(|number| self.enlist(number));
-        self.record(&format!("{} is ready", self.label.name));
-    }
-
-    /// A worker has gone: its requests are settled by the edge, and its place is filled again.
-    fn worker_ended(&mut self, number: u32, how: &str) {
-        let Some(place) = self.place(number) else { return };
-        let occupant = std::mem::replace(&mut place.occupant, Occupant::Nobody);
-        let (pid, id) = (occupant.pid(), occupant.id());
-        // One that could not even be forked has no number.
-        let which = if pid == 0 { "a worker".to_owned() } else { format!("worker {pid}") };
-        place.last_end = format!("{which} {how}");
-        let delay = match occupant {
-            Occupant::Nobody => return,
-            Occupant::Starting { born, .. } => place.backoff.died(born, Instant::now(), Reached::Starting),
-            Occupant::Ready { born, .. } => place.backoff.died(born, Instant::now(), Reached::Ready),
-        };
-        let (hopeless, stay) = (place.backoff.is_hopeless(), place.stay);
-        if let Some(id) = id {
-            self.dismiss(id);
-        }
-        if stay != Stay::Unbounded {
-            // It was to be replaced anyway: its successor is there, or on its way.
-            self.places.retain(|place| place.number != number);
-            self.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
-            return;
-        }
-        let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
-        // One that could not even be forked has no number.
-        let which = if pid == 0 { "a worker".to_owned() } else { format!("worker {pid}") };
-        self.say(&format!("{}: {which} {how}; a new one is started {again}", self.label.name));
-        if hopeless && self.active {
-            self.view.borrow_mut().state = State::Failed;
-        }
-        self.later(delay, Event::Refill(number));
-    }
-
-    /// Takes a worker that has gone out of table and dispatch.
-    fn dismiss(&self, id: WorkerId) {
-        let context = Rc::clone(&self.plan.context);
-        let view = Rc::clone(&self.view);
-        context.table.remove(&[id]);
-        view.borrow_mut().settling.push(id);
-        spawn_local(async move {
-            // Its leases are given back as the edge settles its requests; without the edge nobody is left to do so.
-            let _ = timeout(SETTLE_GRACE, context.shared.drained(&[id])).await;
-            let mut view = view.borrow_mut();
-            view.settling.retain(|settling| *settling != id);
-            view.past_requests += context.shared.load(id).requests;
-            context.table.forget(&[id]);
-        });
-    }
-
-    fn process_ended(&mut self, serial: Serial, how: Option<ExitStatus>) -> Result<(), StartError> {
-        let Some(process) = self.processes.remove(&serial) else { return Ok(()) };
-        let how = ended::in_words(
-            how.and_then(|how| how.code()),
-            how.and_then(|how| how.signal()),
-            &self.plan.context.oom_kills,
-        );
-        if 0 < process.place {
-            self.worker_ended(process.place, &how);
-            return Ok(());
-        }
-        if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) && !self.active {
-            let explanation = Explanation::new(format!("{} {how} while it was being started", self.label.name))
-                .during("importing the application and starting its workers")
-                .place(self.plan.config.app.to_string())
-                .hint("the log has what it has printed: `tierce logs`");
-            return Err(StartError::application(explanation));
-        }
-        self.lose_everything();
-        self.view.borrow_mut().state = State::Starting;
-        let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Ready);
-        self.say(&format!(
-            "{}: its first process {how}, and its workers are ended with it; it is started again",
-            self.label.name
-        ));
-        self.later(delay, Event::Restart);
-        Ok(())
-    }
-
-    fn lose_everything(&mut self) {
-        self.processes.clear();
-        let lost: Vec<_> =
-            self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
-        lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
-        self.places.truncate(self.plan.config.workers as usize);
-        self.places.iter_mut().for_each(|place| place.stay = Stay::Unbounded);
-    }
-
-    fn place(&mut self, number: u32) -> Option<&mut Place> {
-        self.places.iter_mut().find(|place| place.number == number)
     }
 
     fn later(&self, delay: Duration, event: Event) {
@@ -529,7 +292,9 @@ impl Node {
             link: place.occupant.first_link(),
         };
         view.workers = self.places.iter().map(worker).collect();
-        view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
+        let pids = || self.processes.values().map(|process| process.zygote.pid());
+        let zygote = self.zygote().and_then(|serial| self.processes.get(&serial));
+        view.pid = zygote.map(|process| process.zygote.pid()).or_else(|| pids().min()).unwrap_or(0);
         let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
         match view.state {
             State::Starting | State::Failed if all_ready && self.active => view.state = State::Ready,

@@ -1,7 +1,7 @@
-//! All nodes: start, scale, reload, restart, down.
+//! All nodes: start, scale, reload, restart, refork, down.
 //!
-//! Invariants: one change at a time; a change that fails has changed nothing, but for a restart, which ends at the node
-//! that fails and says so; nodes that take over are ready before those that leave are drained.
+//! Invariants: one change at a time; a change that fails has changed nothing, but for a restart and a refork, which end at
+//! the node that fails and say so; nodes that take over are ready before those that leave are drained.
 
 use std::{
     cell::{Cell, RefCell},
@@ -22,7 +22,7 @@ use crate::{
     explanation::Explanation,
     handle::NodeHandle,
     interpreter::Interpreter,
-    node::{self, Command, Plan},
+    node::{self, Command, Plan, Reforked},
     regulate,
     start_error::{Blame, StartError},
     status::{NodeStatus, State},
@@ -78,6 +78,22 @@ pub enum ChangeError {
         /// What that has cost.
         so_far: Changed,
     },
+    /// A node could not be reforked.
+    #[error("{why}")]
+    NotReforked {
+        /// Why.
+        why: Box<Explanation>,
+        /// The nodes that were, before.
+        reforked: Vec<String>,
+    },
+    /// There is no such node.
+    #[error("there is no node {name:?}")]
+    NoNode {
+        /// What was named.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
 }
 
 impl ChangeError {
@@ -88,13 +104,22 @@ impl ChangeError {
                 .cause(with.clone())
                 .hint("wait until it is done; ps shows how far it is"),
             Self::Start(error) | Self::Halfway { error, .. } => (*error.0).clone(),
+            Self::NotReforked { why, .. } => (**why).clone(),
+            Self::NoNode { known, .. } => {
+                let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+                Explanation::new(self.to_string()).hint(format!("those that there are: {known}"))
+            }
         }
     }
 
     /// What is different now.
     pub fn aftermath(&self) -> String {
         match self {
-            Self::Busy { .. } | Self::Start(_) => "nothing was changed".to_owned(),
+            Self::Busy { .. } | Self::Start(_) | Self::NoNode { .. } => "nothing was changed".to_owned(),
+            Self::NotReforked { reforked, .. } if reforked.is_empty() => "everything goes on as before".to_owned(),
+            Self::NotReforked { reforked, .. } => {
+                format!("{} had been reforked before; the others go on as before", reforked.join(", "))
+            }
             Self::Halfway { replaced, .. } => {
                 format!("{} had been restarted before; the others are as they were", replaced.join(", "))
             }
@@ -112,7 +137,7 @@ impl ChangeError {
     /// Whose mistake it was.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Busy { .. } => Blame::Machine,
+            Self::Busy { .. } | Self::NotReforked { .. } | Self::NoNode { .. } => Blame::Machine,
             Self::Start(error) | Self::Halfway { error, .. } => error.1,
         }
     }
@@ -264,6 +289,33 @@ impl Supervisor {
             };
             self.enlist(started);
             changed.cut += self.retire(old).await.cut;
+        }
+        Ok(changed)
+    }
+
+    /// In each of these nodes, or in all, the worker that has served most becomes the process from which the others are forked
+    /// anew. One node at a time.
+    pub async fn refork(&self, names: &[String]) -> Result<Changed, ChangeError> {
+        let name = self.inner.config.borrow().name.clone();
+        let _busy = self.begin(format!("reforking {name}"))?;
+        let known: Vec<_> =
+            self.inner.nodes.borrow().iter().map(|node| (format!("{name}.{}", node.index), node.clone())).collect();
+        if let Some(unknown) = names.iter().find(|wanted| !known.iter().any(|(name, _)| name == *wanted)) {
+            let known = known.into_iter().map(|(name, _)| name).collect();
+            return Err(ChangeError::NoNode { name: unknown.clone(), known });
+        }
+        let mut changed = self.retire([]).await;
+        let mut reforked = Vec::new();
+        for (name, node) in known.into_iter().filter(|(name, _)| names.is_empty() || names.contains(name)) {
+            let (done, answer) = oneshot::channel();
+            // A node that has gone does not answer either.
+            let _ = node.commands.send(Command::Refork(done));
+            let gone = || Explanation::new(format!("{name} cannot be reforked")).cause("it has been stopped");
+            match answer.await.unwrap_or_else(|_| Err(Box::new(gone()))) {
+                Ok(Reforked { cut }) => changed.cut += cut,
+                Err(why) => return Err(ChangeError::NotReforked { why, reforked }),
+            }
+            reforked.push(name);
         }
         Ok(changed)
     }

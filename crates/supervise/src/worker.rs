@@ -51,9 +51,17 @@ pub(crate) enum Occupant {
     /// Nobody; somebody will be started.
     Nobody,
     /// A process that is not ready.
-    Starting { born: Instant, pid: Rc<Cell<u32>>, links: Vec<Arc<LinkEnd>> },
+    Starting { born: Instant, pid: Rc<Cell<u32>>, ends: Ends },
     /// A worker that is ready; it has an id once it gets requests.
-    Ready { born: Instant, pid: u32, links: Vec<Arc<LinkEnd>>, id: Option<WorkerId>, seen: Seen },
+    Ready { born: Instant, pid: u32, ends: Ends, id: Option<WorkerId>, seen: Seen },
+}
+
+/// Our ends of what a worker has.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) links: Vec<Arc<LinkEnd>>,
+    /// By which it may be told to become the zygote.
+    pub(crate) orders: OwnedFd,
 }
 
 impl Occupant {
@@ -75,8 +83,16 @@ impl Occupant {
     /// Where it tells of itself.
     pub(crate) fn first_link(&self) -> Option<Arc<LinkEnd>> {
         match self {
-            Self::Ready { links, .. } => links.first().map(Arc::clone),
+            Self::Ready { ends, .. } => ends.links.first().map(Arc::clone),
             _ => None,
+        }
+    }
+
+    /// When it was ordered.
+    pub(crate) fn born(&self) -> Option<Instant> {
+        match self {
+            Self::Nobody => None,
+            Self::Starting { born, .. } | Self::Ready { born, .. } => Some(*born),
         }
     }
 
@@ -89,18 +105,19 @@ impl Occupant {
     }
 }
 
-/// The descriptors that a worker gets, in the order of the contract: output, then socket and ledger of each link.
+/// The descriptors that a worker gets, in the order of the contract: output, orders, then socket and ledger of each link.
 #[derive(Debug)]
 pub(crate) struct Endowment {
     pub(crate) theirs: Vec<OwnedFd>,
-    pub(crate) links: Vec<Arc<LinkEnd>>,
+    pub(crate) ends: Ends,
     pub(crate) output: OwnedFd,
 }
 
 /// Makes the pipe and the links of one worker.
 pub(crate) fn endow(edge_threads: usize) -> std::io::Result<Endowment> {
     let (output, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-    let mut theirs = vec![writer];
+    let (orders, told) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let mut theirs = vec![writer, told];
     let mut links = Vec::new();
     for _ in 0..edge_threads {
         let (ours, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -108,5 +125,5 @@ pub(crate) fn endow(edge_threads: usize) -> std::io::Result<Endowment> {
         links.push(Arc::new(LinkEnd::new(ours, words)));
         theirs.extend([other, ledger]);
     }
-    Ok(Endowment { theirs, links, output })
+    Ok(Endowment { theirs, ends: Ends { links, orders }, output })
 }

@@ -28,6 +28,7 @@ use tokio::{
 };
 
 use crate::{
+    adopted::Adopted,
     context::{Context, HostName, ListenerName},
     start_error::StartError,
 };
@@ -52,12 +53,56 @@ const DESCRIPTORS_MAX: usize = 253;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
 pub(crate) enum Said {
-    Imported { interface: String, threads: u32 },
-    Failed { cause: String, traceback: String, missing_module: Option<String>, found: Vec<String> },
-    Forked { worker: u32, pid: u32 },
-    ForkFailed { worker: u32, cause: String },
-    Ready { worker: u32, pid: u32 },
-    Exited { pid: u32, code: Option<i32>, signal: Option<i32> },
+    Imported {
+        interface: String,
+        threads: u32,
+    },
+    Failed {
+        cause: String,
+        traceback: String,
+        missing_module: Option<String>,
+        found: Vec<String>,
+    },
+    Forked {
+        worker: u32,
+        pid: u32,
+    },
+    ForkFailed {
+        worker: u32,
+        cause: String,
+    },
+    Ready {
+        worker: u32,
+        pid: u32,
+    },
+    Exited {
+        pid: u32,
+        code: Option<i32>,
+        signal: Option<i32>,
+    },
+    /// A worker has become a zygote.
+    Frozen,
+    /// It cannot, and ends.
+    CannotFork {
+        obstacle: Obstacle,
+        names: Vec<String>,
+    },
+    HasLetGo,
+    Stays,
+}
+
+/// What stands in the way of forks of a worker that has served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Obstacle {
+    /// Those with these names are not ours.
+    Threads,
+    /// Made while it served, to these.
+    Connections,
+    /// Its requests have run in greenlets.
+    Gevent,
+    /// One that was tried has failed, for this reason.
+    Fork,
 }
 
 /// What it is told.
@@ -71,6 +116,14 @@ pub(crate) enum Order {
         worker: u32,
     },
     Exit,
+    /// To a worker: become a zygote once drained.
+    Freeze,
+    /// Outlive the process from which you were forked.
+    LetGo,
+    /// That has ended: end with this one, which has adopted you.
+    Stay {
+        parent: u32,
+    },
     /// Nothing but the next descriptors of the order before.
     More,
 }
@@ -117,8 +170,14 @@ pub(crate) struct Started {
 /// By which the end of the process is learnt.
 #[derive(Debug)]
 pub(crate) struct End {
-    child: Child,
+    process: Watched,
     dropped: oneshot::Receiver<()>,
+}
+
+#[derive(Debug)]
+enum Watched {
+    Started(Child),
+    Adopted(Adopted),
 }
 
 impl End {
@@ -126,11 +185,27 @@ impl End {
     pub(crate) async fn wait(mut self) -> Option<ExitStatus> {
         tokio::select! {
             // Whatever is wrong with waiting, the process is none of ours any more.
-            ended = self.child.wait() => ended.ok(),
+            ended = self.process.wait() => ended,
             _ = self.dropped => {
-                drop(self.child.kill().await);
+                self.process.kill().await;
                 None
             }
+        }
+    }
+}
+
+impl Watched {
+    async fn wait(&mut self) -> Option<ExitStatus> {
+        match self {
+            Self::Started(child) => child.wait().await.ok(),
+            Self::Adopted(process) => process.wait().await,
+        }
+    }
+
+    async fn kill(&mut self) {
+        match self {
+            Self::Started(child) => drop(child.kill().await),
+            Self::Adopted(process) => process.kill().await,
         }
     }
 }
@@ -193,7 +268,16 @@ impl Zygote {
         let control = Rc::new(UnixDatagram::from_std(ours.into())?);
         let (life, dropped) = oneshot::channel();
         let zygote = Self { pid: child.id().unwrap_or(0), control, _life: life };
-        Ok(Started { zygote, output, end: End { child, dropped } })
+        Ok(Started { zygote, output, end: End { process: Watched::Started(child), dropped } })
+    }
+
+    /// Takes a worker for one, which is told so by its `orders`.
+    pub(crate) fn adopt(pid: u32, orders: OwnedFd) -> io::Result<(Self, End)> {
+        let process = Watched::Adopted(Adopted::new(pid)?);
+        rustix::io::ioctl_fionbio(&orders, true)?;
+        let control = Rc::new(UnixDatagram::from_std(orders.into())?);
+        let (life, dropped) = oneshot::channel();
+        Ok((Self { pid, control, _life: life }, End { process, dropped }))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,4 +1,5 @@
-"""Imports the application, says how that went, and forks workers of it.
+"""Imports the application, says how that went, and forks workers of it. A worker that has been drained may be told to
+fork others in its turn.
 
 Invariant: the supervisor is told exactly one of `imported` and `failed`; only then is a command obeyed. Requests are
 never seen here.
@@ -14,7 +15,9 @@ import os
 import select
 import signal
 import socket
+import stat
 import sys
+import time
 import traceback
 
 PACKET = 64 * 1024
@@ -22,6 +25,13 @@ PACKET = 64 * 1024
 DESCRIPTORS = 253
 # How often children are looked after where the kernel has no pidfd.
 ROUND_MS = 100
+# How long threads of ours that have been joined may be seen by the kernel.
+PARTING = 2.0
+# Of what stands in the way of a fork, so much is told.
+TOLD = 8
+
+# The sockets by which this process answers, as long as it is a worker.
+OWN = []
 
 
 def main(text, native):
@@ -34,18 +44,13 @@ def main(text, native):
     app = load(settings, control)
     if app is None:
         sys.exit(78)
-    # What waits in a buffer would be printed by every worker.
-    flush()
-    gc.collect()
-    gc.freeze()
-    # The zygote has to see its children end; what the application does about its own is restored in the worker.
-    about_children = native["greenlets"].original(signal, "signal")(signal.SIGCHLD, signal.SIG_DFL)
-    command, descriptors = Zygote(control, native).run()
-    if command is None:
-        os._exit(0)
-    if about_children is not None:
-        signal.signal(signal.SIGCHLD, about_children)
-    work(app, command["worker"], descriptors, settings, control, native)
+    os.register_at_fork(after_in_child=lambda: disown(native))
+    freeze()
+    while control is not None:
+        command, descriptors = Zygote(control, native).run()
+        if command is None:
+            os._exit(0)
+        control = work(app, command["worker"], descriptors, settings, control, native)
 
 
 def say(control, **message):
@@ -69,6 +74,16 @@ def line_by_line():
         except Exception:
             # None, closed, or something of the application's own.
             pass
+
+
+def freeze():
+    """Makes forks cheap: what there is now is not looked at by their collectors, and so stays shared."""
+    # What waits in a buffer would be printed by every worker.
+    flush()
+    # What was frozen before and is garbage by now would be so for ever.
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def flush():
@@ -190,7 +205,13 @@ class Zygote:
     def run(self):
         """In the zygote: None when it is to exit. In a worker: its command and descriptors."""
         # How the application wants to learn of its children is for the workers; here it would hide how those end.
-        self.on_child = self.original(signal, "signal")(signal.SIGCHLD, signal.SIG_DFL)
+        about_children = self.original(signal, "signal")(signal.SIGCHLD, signal.SIG_DFL)
+        command, descriptors = self.obey()
+        if command is not None and about_children is not None:
+            signal.signal(signal.SIGCHLD, about_children)
+        return command, descriptors
+
+    def obey(self):
         while True:
             for descriptor, _ in self.poll.poll(ROUND_MS if self.unwatched else None):
                 if descriptor != self.control.fileno():
@@ -199,6 +220,9 @@ class Zygote:
                 command, descriptors = self.receive()
                 if command is None or command["do"] == "exit":
                     return None, []
+                if command["do"] in ("let_go", "stay"):
+                    self.change_parent(command)
+                    continue
                 if len(descriptors) < command["descriptors"]:
                     # The kernel has dropped those for which this process has no room.
                     close(descriptors)
@@ -228,6 +252,17 @@ class Zygote:
             os.set_inheritable(descriptor, False)
         return command, descriptors
 
+    def change_parent(self, command):
+        """Lets the parent, from which this process was forked, end; then the supervisor is the parent."""
+        if command["do"] == "let_go":
+            self.native["outlive_parent"]()
+            say(self.control, say="has_let_go")
+            return
+        self.native["die_with_parent"]()
+        if os.getppid() != command["parent"]:
+            os._exit(0)
+        say(self.control, say="stays")
+
     def fork(self, command, descriptors):
         """True in the child."""
         parent = os.getpid()
@@ -243,8 +278,6 @@ class Zygote:
                 os._exit(0)
             self.native["greenlets"].after_fork()
             close(self.children)
-            if self.on_child is not None:
-                signal.signal(signal.SIGCHLD, self.on_child)
             return True
         close(descriptors)
         try:
@@ -287,8 +320,10 @@ def close(descriptors):
 
 
 def work(app, number, descriptors, settings, control, native):
-    """Serves until drained; then returns, so that Python exits in its usual way."""
-    out, *links = descriptors
+    """Serves until drained. Then it returns None, so that Python exits in its usual way, or what it is told by as zygote."""
+    out, orders, *links = descriptors
+    orders = socket.socket(fileno=orders)
+    inherited = sockets()
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     for source, target in ((null, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
@@ -300,8 +335,9 @@ def work(app, number, descriptors, settings, control, native):
         run_longer()
     log = errors()
     templates = [template(listener, settings, native, log) for listener in settings["listeners"]]
-    os.register_at_fork(after_in_child=lambda: disown([*links[0::2], out], native))
+    OWN[:] = [orders.fileno(), *links[0::2], out]
     pairs = list(zip(links[0::2], links[1::2]))
+    interval = sys.getswitchinterval()
     in_greenlets = native["greenlets"].of_application()
     serving = native["serve"](app, pairs, templates, (null, out), in_greenlets, settings)
     say(control, say="ready", worker=number, pid=os.getpid())
@@ -310,6 +346,19 @@ def work(app, number, descriptors, settings, control, native):
         wait(serving)
     else:
         in_greenlets.run(serving)
+    if not is_to_fork(orders):
+        return None
+    # Now, whatever the application has kept may hold them.
+    serving.shut()
+    OWN.clear()
+    sys.setswitchinterval(interval)
+    stands_in_the_way = {"obstacle": "gevent", "names": []} if in_greenlets else obstacle(inherited, native)
+    if stands_in_the_way is not None:
+        say(orders, say="cannot_fork", **stands_in_the_way)
+        return None
+    freeze()
+    say(orders, say="frozen")
+    return orders
 
 
 def wait(serving):
@@ -340,6 +389,110 @@ def wait(serving):
             traceback.print_exc()
 
 
+def is_to_fork(orders):
+    """Whether there is an order, which came before the last request had ended."""
+    try:
+        return orders.recv(PACKET, socket.MSG_DONTWAIT) != b""
+    except OSError:
+        # None has come, or the application has closed what is not its own.
+        return False
+
+
+def obstacle(inherited, native):
+    """Why this process, which serves no more, cannot be forked; None if it can."""
+    threads = other_threads()
+    if threads:
+        return {"obstacle": "threads", "names": threads}
+    try:
+        peers = connections(inherited, native)
+    except OSError as error:
+        return {"obstacle": "fork", "names": [str(error)]}
+    return {"obstacle": "connections", "names": peers} if peers else None
+
+
+def other_threads():
+    """Those besides this one, which a fork would not have, by name."""
+    until = time.monotonic() + PARTING
+    while True:
+        left = [int(name) for name in os.listdir("/proc/self/task") if int(name) != os.getpid()]
+        if not left or until < time.monotonic():
+            break
+        time.sleep(0.001)
+    threading = sys.modules.get("threading")
+    known = {thread.native_id: thread.name for thread in threading.enumerate()} if threading else {}
+    names = dict.fromkeys(known.get(thread) or native_name(thread) for thread in left)
+    return list(names)[:TOLD]
+
+
+def native_name(thread):
+    try:
+        with open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as file:
+            return f"{file.read().strip()}, which is not Python's"
+    except OSError:
+        return "one that has just ended"
+
+
+def sockets():
+    """Those of this process, by what the kernel tells them apart: descriptors by inode."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            seen = os.stat(int(name))
+        except OSError:
+            continue
+        if stat.S_ISSOCK(seen.st_mode):
+            found[seen.st_ino] = int(name)
+    return found
+
+
+def connections(inherited, native):
+    """Connections made since this process was forked itself which a fork would share with it, by their peers. Tried with a
+    fork, so that the application may close them when it is about to be forked (`os.register_at_fork`)."""
+    reader, writer = os.pipe()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            native["die_with_parent"]()
+            if os.getppid() == parent:
+                os.write(writer, json.dumps(peers(inherited)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as told:
+        text = told.read()
+    os.waitpid(pid, 0)
+    if not text:
+        raise OSError("a fork that was tried has ended at once")
+    return json.loads(text)
+
+
+def peers(inherited):
+    found = []
+    for inode, descriptor in sockets().items():
+        if inode in inherited:
+            continue
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            # Others, such as one to a log, have no state that could be mixed up.
+            if one.type not in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+                continue
+            try:
+                found.append(address(one.getpeername()))
+            except OSError:
+                # It listens, or the peer has gone.
+                pass
+    return list(dict.fromkeys(found))[:TOLD]
+
+
+def address(peer):
+    """`10.0.0.1:5432`, or a path."""
+    if isinstance(peer, tuple):
+        return f"{peer[0]}:{peer[1]}"
+    if isinstance(peer, bytes):
+        peer = peer.decode(errors="replace").replace("\0", "@")
+    return peer or "a socket without a name"
+
+
 def errors():
     """wsgi.errors: the application's standard error if that can be one, else the log."""
     for stream in (sys.stderr, sys.__stderr__):
@@ -351,11 +504,13 @@ def errors():
     return open(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def disown(sockets, native):
+def disown(native):
     """In a child that a handler has forked: the links are its parent's, and are seen to end when that ends."""
+    if not OWN:
+        return
     native["disown"]()
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for descriptor in sockets:
+    for descriptor in OWN:
         os.dup2(null, descriptor, inheritable=False)
     os.close(null)
 

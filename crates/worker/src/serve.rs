@@ -176,6 +176,11 @@ impl Serving {
         });
         ended.map_err(|_| PyRuntimeError::new_err("the thread that reads the links has panicked"))
     }
+
+    /// Ends the links of a worker that has been drained and lives on, whoever still holds them.
+    fn shut(&self) {
+        self.worker.wires.iter().for_each(|wire| wire.shut());
+    }
 }
 
 impl Worker {

@@ -78,6 +78,12 @@ impl Wire {
         vitals.write(&self.words);
     }
 
+    /// Ends it, with nothing in flight.
+    pub(crate) fn shut(&self) {
+        // An edge that has gone has ended it before.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
     /// Appends a frame that `write` writes.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) -> Position {
         self.append_to(|frames| write(frames.bytes()))

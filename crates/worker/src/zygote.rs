@@ -24,6 +24,7 @@ pub(crate) fn main(py: Python<'_>, settings: &str) -> PyResult<()> {
     let native = PyDict::new(py);
     native.set_item("open_pidfd", wrap_pyfunction!(open_pidfd, py)?)?;
     native.set_item("die_with_parent", wrap_pyfunction!(die_with_parent, py)?)?;
+    native.set_item("outlive_parent", wrap_pyfunction!(outlive_parent, py)?)?;
     native.set_item("disown", wrap_pyfunction!(disown, py)?)?;
     native.set_item("serve", wrap_pyfunction!(serve::serve, py)?)?;
     native.set_item("FileWrapper", py.get_type::<FileWrapper>())?;
@@ -48,6 +49,12 @@ fn open_pidfd(pid: i32) -> PyResult<i32> {
 #[pyfunction]
 fn die_with_parent() -> PyResult<()> {
     Ok(set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from)?)
+}
+
+/// The contrary, until its parent is another.
+#[pyfunction]
+fn outlive_parent() -> PyResult<()> {
+    Ok(set_parent_process_death_signal(None).map_err(std::io::Error::from)?)
 }
 
 /// Set in a child that a handler has forked.

@@ -21,6 +21,7 @@ impl Node {
     /// Finishes what is in flight and ends all processes; returns how many requests were cut off.
     pub(super) async fn drain(&mut self, limit: Duration) -> u64 {
         self.view.borrow_mut().state = State::Draining;
+        self.give_up_refork("the node is being stopped");
         let context = Rc::clone(&self.plan.context);
         let ids: Vec<_> = self.places.iter().filter_map(|place| place.occupant.id()).collect();
         context.table.drain(&ids);

@@ -19,7 +19,7 @@ use policy::Load;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{task::spawn_local, time::timeout};
 
-use super::{Event, Node, drain::EXIT_GRACE};
+use super::{Event, Node, drain::EXIT_GRACE, refork::FREEZE_GRACE};
 use crate::{
     status::process,
     worker::{Occupant, Place, Stay},
@@ -135,14 +135,23 @@ impl Node {
         }
         let (now, context) = (Instant::now(), Rc::clone(&self.plan.context));
         let limits = self.plan.config.limits;
-        let under_way = self.places.iter().any(|place| place.stay != Stay::Unbounded);
         let due = self.places.iter_mut().find_map(|place| {
             let Occupant::Ready { pid, id: Some(id), seen, .. } = &mut place.occupant else { return None };
             let reason = seen.due(&limits, context.shared.load(*id), *pid, now)?;
             Some((place.number, *pid, reason))
         });
-        let Some((number, pid, reason)) = due.filter(|_| !under_way) else { return };
+        let Some((number, pid, reason)) = due.filter(|_| !self.is_replacing()) else { return };
         self.say(&format!("{}: worker {pid} is replaced: {reason}", self.label.name));
+        self.replace(number).await;
+    }
+
+    /// Whether a worker is being replaced.
+    pub(super) fn is_replacing(&self) -> bool {
+        self.places.iter().any(|place| place.stay != Stay::Unbounded)
+    }
+
+    /// Starts the successor of the worker in this place.
+    pub(super) async fn replace(&mut self, number: u32) {
         let successor = self.places.iter().map(|place| place.number).max().unwrap_or(0) + 1;
         self.places.push(Place::new(successor));
         if let Some(place) = self.place(number) {
@@ -183,9 +192,11 @@ impl Node {
                     "{name}: worker {pid} has not finished {cut} requests after {limit}: they are cut off"
                 ));
             }
+            self.note_cut(cut);
             self.plan.context.table.cut_off(&[id]);
+            let grace = if self.is_to_freeze(number) { FREEZE_GRACE } else { EXIT_GRACE };
             self.dismiss(id);
-            self.later(EXIT_GRACE, Event::Overdue(number));
+            self.later(grace, Event::Overdue(number));
         }
     }
 
