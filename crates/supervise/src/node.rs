@@ -15,6 +15,7 @@
 
 mod drain; // the end of a node
 mod replace; // workers that are replaced while they live
+mod staff; // more and fewer workers
 
 use std::{
     cell::{Cell, RefCell},
@@ -60,6 +61,8 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) enum Command {
     /// Its workers are to get requests.
     Activate,
+    /// It is to have so many workers.
+    Staff(u32),
     /// Finish what is in flight, at most so long; answer how many requests were cut off.
     Drain(Duration, oneshot::Sender<u64>),
 }
@@ -91,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) interpreter: Interpreter,
     pub(crate) index: u32,
     pub(crate) generation: u32,
+    /// How many workers it has at first.
+    pub(crate) workers: u32,
 }
 
 #[derive(Debug)]
@@ -101,6 +106,8 @@ struct Node {
     processes: HashMap<Serial, Process>,
     serials: Serial,
     places: Vec<Place>,
+    /// How many workers it is to have.
+    staff: u32,
     imported: bool,
     /// The application cannot be forked.
     one_each: bool,
@@ -146,7 +153,8 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
-    let handle = NodeHandle { index: node.plan.index, commands, view: Rc::clone(&node.view) };
+    let (index, config) = (node.plan.index, Arc::clone(&node.plan.config));
+    let handle = NodeHandle { index, config, commands, view: Rc::clone(&node.view) };
     spawn_local(node.run(orders));
     Ok(handle)
 }
@@ -156,8 +164,15 @@ impl Node {
         let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
         let born = Instant::now();
-        let view =
-            View { state: State::Starting, workers: Vec::new(), pid: 0, born, settling: Vec::new(), past_requests: 0 };
+        let view = View {
+            state: State::Starting,
+            workers: Vec::new(),
+            staff: plan.workers,
+            pid: 0,
+            born,
+            settling: Vec::new(),
+            past_requests: 0,
+        };
         let (label, view) = (Arc::new(NodeLabel { name, generation: plan.generation }), Rc::new(RefCell::new(view)));
         plan.context.roster.enter(plan.index, &label, &view);
         Self {
@@ -165,7 +180,8 @@ impl Node {
             id: plan.context.shared.add_node(),
             processes: HashMap::new(),
             serials: 0,
-            places: (1..=plan.config.workers).map(Place::new).collect(),
+            places: (1..=plan.workers).map(Place::new).collect(),
+            staff: plan.workers,
             imported: false,
             one_each: false,
             active: false,
@@ -207,6 +223,7 @@ impl Node {
                 biased;
                 order = orders.recv() => match order {
                     Some(Command::Activate) => self.activate(),
+                    Some(Command::Staff(wanted)) => self.set_staff(wanted).await,
                     Some(Command::Drain(limit, done)) => {
                         let cut = self.drain(limit).await;
                         // Whoever asked may have gone.
@@ -428,9 +445,9 @@ impl Node {
             self.dismiss(id);
         }
         if stay != Stay::Unbounded {
-            // It was to be replaced anyway: its successor is there, or on its way.
+            // It was to go anyway: its successor is there or on its way, or it has none.
             self.places.retain(|place| place.number != number);
-            self.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
+            self.record(&format!("{}: worker {pid}, which was to leave, {how}", self.label.name));
             return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
@@ -493,7 +510,7 @@ impl Node {
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
-        self.places.truncate(self.plan.config.workers as usize);
+        self.places.truncate(self.staff as usize);
         self.places.iter_mut().for_each(|place| place.stay = Stay::Unbounded);
     }
 
@@ -529,6 +546,7 @@ impl Node {
             link: place.occupant.first_link(),
         };
         view.workers = self.places.iter().map(worker).collect();
+        view.staff = self.staff;
         view.pid = self.processes.values().map(|process| process.zygote.pid()).min().unwrap_or(0);
         let all_ready = self.places.iter().all(|place| matches!(place.occupant, Occupant::Ready { .. }));
         match view.state {

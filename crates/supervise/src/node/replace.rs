@@ -22,7 +22,7 @@ use tokio::{task::spawn_local, time::timeout};
 use super::{Event, Node, drain::EXIT_GRACE};
 use crate::{
     status::process,
-    worker::{Occupant, Place, Stay},
+    worker::{Occupant, Stay},
 };
 
 /// How often workers are looked at, and how often their memory is.
@@ -128,11 +128,12 @@ fn pss(pid: u32) -> Option<u64> {
 }
 
 impl Node {
-    /// Replaces one worker that is due.
+    /// Adds workers that are wanted, lets one go that is not, replaces one that is due.
     pub(super) async fn look_at_workers(&mut self) {
         if !self.active {
             return;
         }
+        self.adjust_staff().await;
         let (now, context) = (Instant::now(), Rc::clone(&self.plan.context));
         let limits = self.plan.config.limits;
         let under_way = self.places.iter().any(|place| place.stay != Stay::Unbounded);
@@ -143,8 +144,7 @@ impl Node {
         });
         let Some((number, pid, reason)) = due.filter(|_| !under_way) else { return };
         self.say(&format!("{}: worker {pid} is replaced: {reason}", self.label.name));
-        let successor = self.places.iter().map(|place| place.number).max().unwrap_or(0) + 1;
-        self.places.push(Place::new(successor));
+        let successor = self.new_place();
         if let Some(place) = self.place(number) {
             place.stay = Stay::UntilReady(successor);
         }
@@ -153,13 +153,18 @@ impl Node {
 
     /// A worker is ready: the one that it replaces may leave.
     pub(super) fn succeed(&mut self, successor: u32) {
-        let context = Rc::clone(&self.plan.context);
+        let replaced = self.places.iter().find(|place| place.stay == Stay::UntilReady(successor));
+        if let Some(number) = replaced.map(|place| place.number) {
+            self.leave(number);
+        }
+    }
+
+    /// The worker in this place finishes what it has, and the place is given up.
+    pub(super) fn leave(&mut self, number: u32) {
+        let (context, sender) = (Rc::clone(&self.plan.context), self.sender.clone());
         let limit = self.plan.config.limits.drain;
-        let Some(place) = self.places.iter_mut().find(|place| place.stay == Stay::UntilReady(successor)) else {
-            return;
-        };
+        let Some(place) = self.place(number) else { return };
         place.stay = Stay::Leaving;
-        let (number, sender) = (place.number, self.sender.clone());
         let Some(id) = place.occupant.id() else { return };
         context.table.drain(&[id]);
         spawn_local(async move {
