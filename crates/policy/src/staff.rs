@@ -3,6 +3,8 @@
 //! | what a second has shown                                                              | then                    |
 //! |--------------------------------------------------------------------------------------|-------------------------|
 //! | requests waited all the time, for [`LONG`] or for workers that were busy all the time | more, unless it is vain |
+//! | workers computed all the time, and each had started several requests                 | the same                |
+//! | workers computed, each had started several requests, and no core was free            | as many as there are    |
 //! | one worker fewer would have been busy for [`EASY`] of the time at most               | fewer, once that has held for `idle` |
 //! | anything else                                                                        | as many as there are    |
 //!
@@ -36,8 +38,11 @@ const CORE: f64 = 0.25;
 /// Where others keep the cores busy, this part of them is ours all the same.
 const OURS: f64 = 0.5;
 
-/// Workers that use so much of a core compute.
-const COMPUTES: f64 = 0.5;
+/// Workers that use so much of a core compute; they may get no more of it.
+const COMPUTES: f64 = 0.25;
+
+/// So many requests of one worker share a GIL, if they compute.
+const SHARED: f64 = 2.0;
 
 /// So many, of those that there are, may come at a time: reaching 100 must not take 100 seconds.
 const STEP: u32 = 4;
@@ -70,6 +75,8 @@ pub struct StaffSight {
     pub full: u32,
     /// Requests that no worker has started.
     pub waiting: u32,
+    /// Requests that workers have started.
+    pub started: u32,
     /// Requests that have ended since the beginning of time.
     pub ended: u64,
     /// How many workers' time was taken, by computing or by requests that fill their threads.
@@ -105,8 +112,8 @@ pub enum StaffChange {
 /// Why there are as many as there are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum StaffReason {
-    /// More: requests waited so long for workers that compute, and so many cores were free.
-    Computing(Duration, f64),
+    /// More: they compute for this part of the time, and so many cores were free.
+    Computing(f64, f64),
     /// More: requests waited so long for workers that run as many as `threads` allows.
     Threads(Duration),
     /// More: requests waited so long for workers that did not compute and did not start them either.
@@ -121,7 +128,7 @@ pub enum StaffReason {
     SoonFewer(Duration),
     /// The upper bound, though requests wait.
     AtMost,
-    /// Requests wait, and one more would only wait for a core.
+    /// Requests wait, and one more would wait for a core.
     CoresBusy,
     /// Requests wait, but for something else.
     Obstacle(Obstacle),
@@ -137,6 +144,7 @@ struct Window {
     sights: f64,
     waiting: f64,
     always: bool,
+    started: f64,
     full: f64,
     busy: f64,
     computing: f64,
@@ -151,6 +159,7 @@ struct Finding {
     wait: Duration,
     /// Requests waited whenever it was looked.
     always: bool,
+    started: f64,
     full: f64,
     busy: f64,
     computing: f64,
@@ -232,6 +241,10 @@ impl Staff {
                 None => Err(self.more(now, bounds, finding)),
             };
         }
+        if finding.starves() {
+            self.easy_since = None;
+            return Ok(StaffReason::CoresBusy);
+        }
         if !finding.is_easy() {
             self.easy_since = None;
             return Ok(StaffReason::Enough(finding.busy_share()));
@@ -259,21 +272,23 @@ impl Staff {
         }
         let step = 1 + finding.workers / STEP;
         // Each that computes needs a core.
-        let cores = if finding.compute() { whole(finding.spare.ceil()).max(1) } else { step };
+        let cores = if COMPUTES <= finding.computing_share() { whole(finding.spare.ceil()).max(1) } else { step };
         StaffChange::More(step.min(cores).min(bounds.most - finding.workers), finding.why_more())
     }
 }
 
 impl Window {
     fn new(began: Instant, ended: u64) -> Self {
-        let (sights, waiting, full, busy, computing, spare) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
-        Self { began, ended, sights, waiting, always: true, full, busy, computing, spare }
+        let (sights, waiting, started, full) = (0.0, 0.0, 0.0, 0.0);
+        let (busy, computing, spare) = (0.0, 0.0, 0.0);
+        Self { began, ended, sights, waiting, always: true, started, full, busy, computing, spare }
     }
 
     fn note(&mut self, sight: StaffSight) {
         self.sights += 1.0;
         self.waiting += f64::from(sight.waiting);
         self.always &= 0 < sight.waiting;
+        self.started += f64::from(sight.started);
         self.full += f64::from(sight.full);
         self.busy += sight.busy;
         self.computing += sight.computing;
@@ -289,6 +304,7 @@ impl Window {
             workers: sight.workers,
             wait: age.mul_f64((mean(self.waiting) / ends).min(1_000.0)),
             always: self.always,
+            started: mean(self.started),
             full: mean(self.full),
             busy: mean(self.busy),
             computing: mean(self.computing),
@@ -301,7 +317,18 @@ impl Window {
 
 impl Finding {
     fn is_pressed(&self) -> bool {
-        self.always && (LONG <= self.wait || FULL <= self.busy_share())
+        // What has been started waits as well, for its turn.
+        let takes_turns = self.shares() && FULL <= self.computing_share();
+        takes_turns || self.always && (LONG <= self.wait || FULL <= self.busy_share())
+    }
+
+    /// They would compute more if they were let.
+    fn starves(&self) -> bool {
+        self.shares() && COMPUTES <= self.computing_share() && self.spare < CORE
+    }
+
+    fn shares(&self) -> bool {
+        SHARED <= self.started / f64::from(self.workers)
     }
 
     fn is_easy(&self) -> bool {
@@ -314,8 +341,8 @@ impl Finding {
         self.busy / f64::from(self.workers)
     }
 
-    fn compute(&self) -> bool {
-        COMPUTES <= self.computing / f64::from(self.workers)
+    fn computing_share(&self) -> f64 {
+        self.computing / f64::from(self.workers)
     }
 
     fn why_no_more(&self, bounds: StaffBounds) -> Option<StaffReason> {
@@ -329,8 +356,8 @@ impl Finding {
     }
 
     fn why_more(&self) -> StaffReason {
-        if self.compute() {
-            StaffReason::Computing(self.wait, self.spare)
+        if COMPUTES <= self.computing_share() {
+            StaffReason::Computing(self.computing_share(), self.spare)
         } else if FULL <= self.full / f64::from(self.workers) {
             StaffReason::Threads(self.wait)
         } else {
@@ -347,11 +374,14 @@ impl fmt::Display for StaffReason {
             units::show_duration(Duration::from_millis(ms.max(1)))
         };
         match *self {
-            Self::Computing(wait, spare) => write!(
-                f,
-                "requests have waited {} for workers that compute, and {spare:.1} cores are free",
-                rounded(wait)
-            ),
+            Self::Computing(share, spare) => {
+                let percent = share * 100.0;
+                write!(f, "requests wait for workers that compute, each for {percent:.0} % of the time, and ")?;
+                match CORE <= spare {
+                    true => write!(f, "{spare:.1} cores are free"),
+                    false => f.write_str("others have more than half of the cores"),
+                }
+            }
             Self::Threads(wait) => {
                 write!(f, "requests have waited {} for workers that run as many as `threads` allows", rounded(wait))
             }

@@ -166,7 +166,8 @@ fn members(nodes: &[&NodeHandle], context: &Context) -> Vec<Member> {
 fn sight(workers: u32, members: &[Member], demand: Demand, before: &Meter, now: &Meter) -> StaffSight {
     let seconds = now.at.saturating_duration_since(before.at).as_secs_f64().max(0.001);
     let since = |earlier: Duration, later: Duration| later.saturating_sub(earlier).as_secs_f64() / seconds;
-    let (mut busy, mut computing, mut full, mut waiting) = (0.0, 0.0, 0, demand.queued);
+    let (mut busy, mut computing) = (0.0, 0.0);
+    let (mut full, mut waiting, mut running) = (0, demand.queued, 0);
     for Member { pid, threads, load } in members {
         let (earlier, later) = (before.workers.get(pid), now.workers.get(pid));
         let computes = earlier.zip(later).map_or(0.0, |(earlier, later)| since(*earlier, *later));
@@ -175,6 +176,7 @@ fn sight(workers: u32, members: &[Member], demand: Demand, before: &Meter, now: 
         computing += computes;
         full += u32::from(*threads <= started);
         waiting += load.unstarted;
+        running += started;
     }
     let cores = f64::from(sys::available_cores());
     let left = cores - computing - since(before.own, now.own);
@@ -185,6 +187,7 @@ fn sight(workers: u32, members: &[Member], demand: Demand, before: &Meter, now: 
         ready: u32::try_from(members.len()).unwrap_or(u32::MAX),
         full,
         waiting,
+        started: running,
         ended: demand.ended,
         busy,
         computing,
@@ -243,7 +246,7 @@ mod tests {
         let members = [of(7, load(3, 2)), of(8, load(2, 0))];
         let demand = Demand { queued: 5, ended: 100, obstacle: Some(Obstacle::InFlight) };
         let seen = sight(2, &members, demand, &meter(0, 0, 0, 0), &meter(1000, 900, 50, 100));
-        assert_eq!((seen.ready, seen.full, seen.waiting, seen.ended), (2, 0, 7, 100));
+        assert_eq!((seen.ready, seen.full, seen.waiting, seen.started, seen.ended), (2, 0, 7, 3, 100));
         assert!((seen.busy - 1.4).abs() < 1e-9 && (seen.computing - 0.9).abs() < 1e-9, "{seen:?}");
         assert!(seen.spare <= 0.1 + 1e-9 && seen.obstacle == Some(Obstacle::InFlight), "{seen:?}");
         let full = sight(1, &[of(7, load(4, 0))], demand, &meter(0, 0, 0, 0), &meter(1000, 2000, 0, 0));

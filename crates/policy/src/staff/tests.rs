@@ -152,6 +152,7 @@ fn play(story: &Story, seed: u64) -> Told {
             ready: u32::try_from(ready.count()).unwrap(),
             full: u32::try_from(full.count()).unwrap(),
             waiting: u32::try_from(queue.len()).unwrap(),
+            started: u32::try_from(staying().map(|worker| worker.running.len()).sum::<usize>()).unwrap(),
             ended: told.ended,
             busy: busy_now,
             computing,
@@ -278,6 +279,7 @@ fn quiet() -> StaffSight {
         ready: 2,
         full: 0,
         waiting: 0,
+        started: 0,
         ended: 0,
         busy: 0.0,
         computing: 0.0,
@@ -346,6 +348,13 @@ fn what_one_more_would_not_help_against_is_told() {
     assert!(matches!(more, Some(StaffChange::More(1, StaffReason::Computing(..)))), "{more:?}");
     let held = of(StaffSight { computing: 0.0, busy: 0.0, ..pressed() }).0;
     assert!(matches!(held, Some(StaffChange::More(1, StaffReason::Unstarted(_)))), "{held:?}");
+    // All of them have begun, and take turns; some of them may only wait for something else.
+    let turns = StaffSight { waiting: 0, started: 4, busy: 1.9, computing: 1.9, spare: 1.0, ..quiet() };
+    assert!(matches!(of(turns).0, Some(StaffChange::More(1, StaffReason::Computing(..)))));
+    assert_eq!(of(StaffSight { spare: 0.1, cores: 2.0, ..turns }), (None, StaffReason::CoresBusy));
+    assert_eq!(of(StaffSight { spare: 0.1, busy: 0.6, computing: 0.6, ..turns }), (None, StaffReason::CoresBusy));
+    assert_eq!(of(StaffSight { started: 2, ..turns }), (None, StaffReason::Enough(0.95)), "one each");
+    assert_eq!(of(StaffSight { busy: 1.6, computing: 1.6, ..turns }), (None, StaffReason::Enough(0.8)));
     // Quick requests that wait hardly, at workers that are not at their end.
     let quick = StaffSight { busy: 1.5, computing: 1.5, ..pressed() };
     let (mut staff, mut at) = (Staff::default(), Instant::now());
@@ -377,9 +386,10 @@ fn reasons_are_words() {
     let wait = Duration::from_micros(120_400);
     for (reason, words) in [
         (
-            StaffReason::Computing(wait, 1.25),
-            "requests have waited 120ms for workers that compute, and 1.2 cores are free",
+            StaffReason::Computing(0.97, 1.25),
+            "requests wait for workers that compute, each for 97 % of the time, and 1.2 cores are free",
         ),
+        (StaffReason::Threads(wait), "requests have waited 120ms for workers that run as many as `threads` allows"),
         (StaffReason::Idle(IDLE), "fewer have been enough for 1m"),
         (StaffReason::Enough(0.456), "that many are needed: each is busy for 46 % of the time"),
     ] {
