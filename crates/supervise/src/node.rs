@@ -5,6 +5,7 @@
 //! | Starting | all workers ready, and told to get requests                   | Ready           |
 //! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
 //! | Ready    | a worker ends (it is replaced)                                | Ready           |
+//! | Ready    | told to have more or fewer workers                            | Ready           |
 //! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
 //! | Failed   | a later attempt succeeds                                      | Ready           |
 //! | any      | told to drain                                                 | Draining        |
