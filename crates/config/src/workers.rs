@@ -77,7 +77,7 @@ pub(crate) fn workers(values: &mut Values, cores: u32) -> Option<Workers> {
 
 fn count(number: i64) -> Result<Workers, (String, Option<String>)> {
     let valid = u32::try_from(number).ok().filter(|count| RANGE.contains(count));
-    valid.map(Workers::fixed).ok_or_else(|| (format!("expected {EXPECTED}, found {number}"), None))
+    valid.map(Workers::fixed).ok_or_else(|| (format!("expected a number from 1 to 1024, found {number}"), None))
 }
 
 /// `2..8`

@@ -11,6 +11,9 @@ def app(environ, start_response):
         until = time.thread_time() + 0.03
         while time.thread_time() < until:
             pass
+    elif path == "/long":
+        while not os.path.exists(os.path.join(DIRECTORY, "go")):
+            time.sleep(0.01)
     elif path.startswith("/run/"):
         with open(os.path.join(DIRECTORY, "runs.txt"), "a") as file:
             file.write(path + "\n")
