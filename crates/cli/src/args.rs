@@ -77,7 +77,7 @@ pub(crate) struct Up {
     /// The same as -d, which waits anyway
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Processes per node
+    /// Processes per node: 4, 2..8 or auto
     #[arg(short, long, value_name = "N")]
     pub(crate) workers: Option<String>,
     /// Most requests in flight in one worker

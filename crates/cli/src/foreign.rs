@@ -3,6 +3,7 @@
 const TRANSLATIONS: &[(&str, &str)] = &[
     ("--harakiri", "the time limit of a request is -t/--timeout, or limits.time in tierce.toml"),
     ("--processes", "processes per node are -w/--workers"),
+    ("--cheaper", "the number of workers adapts between bounds with -w 2..8 or -w auto"),
     ("-p", "processes per node are -w/--workers"),
     ("--http-socket", "the address is -b/--bind HOST:PORT"),
     ("--http", "the address is -b/--bind HOST:PORT"),

@@ -1,7 +1,7 @@
 //! What runs.
 
 use control::{Answer, AppReasons, AppStatus, Ask, Ps};
-use supervise::WorkerStatus;
+use supervise::{StaffChanged, StaffStatus, WorkerStatus};
 use units::Bytes;
 
 use crate::{
@@ -118,11 +118,22 @@ fn reasons_of(worker: &WorkerStatus) -> String {
 }
 
 fn app(app: &AppStatus) -> String {
-    let reasons = app.reasons.map_or_else(String::new, |AppReasons { in_flight, bound }| {
+    let reasons = app.reasons.as_ref().map_or_else(String::new, |AppReasons { in_flight, bound, staff: workers }| {
         let bound = bound.map(|bound| format!(" (at most {bound}: with more, none was answered sooner)"));
-        format!(", {in_flight} in flight{}", bound.unwrap_or_default())
+        let workers = workers.as_ref().map(staff);
+        format!(", {in_flight} in flight{}{}", bound.unwrap_or_default(), workers.unwrap_or_default())
     });
     format!("{}: {} queued{reasons}", app.name, app.queued)
+}
+
+/// A line why there are as many workers, and one how their number has changed last.
+fn staff(staff: &StaffStatus) -> String {
+    let StaffStatus { workers, least, most, reason, last } = staff;
+    let last = last.as_ref().map(|StaffChanged { ago, from, to, reason }| {
+        format!("\n    {} ago, {to} instead of {from}: {reason}", age(*ago))
+    });
+    let workers = say::plural(*workers, "worker");
+    format!("\n    {workers}, {least} to {most} in each node: {reason}{}", last.unwrap_or_default())
 }
 
 fn columns<const N: usize>(rows: &[[String; N]], detail: Detail) -> String {

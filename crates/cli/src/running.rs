@@ -244,7 +244,8 @@ impl Running {
     fn ps(&self) -> Ps {
         let name = self.supervisor.config().name.clone();
         let Outlook { queued, in_flight, bound } = self.supervisor.outlook();
-        let apps = vec![AppStatus { name, queued, reasons: Some(AppReasons { in_flight, bound }) }];
+        let staff = self.supervisor.staff();
+        let apps = vec![AppStatus { name, queued, reasons: Some(AppReasons { in_flight, bound, staff }) }];
         Ps { schema: 1, apps, items: self.supervisor.status() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, sync::Arc, time::Instant};
 
-use config::{AccessLog, Config, Listen};
+use config::{AccessLog, Config, Listen, Workers};
 use control::{Place, Recorded, Server, wanted_nodes};
 use policy::Shared;
 use proxy::{Address, Bound, Reader, Settings};
@@ -301,7 +301,7 @@ impl Ready<'_> {
 
 fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -> String {
     let program = say::program();
-    let (nodes, workers) = (say::plural(ready.nodes, "node"), say::plural(config.workers, "worker"));
+    let (nodes, workers) = (say::plural(ready.nodes, "node"), workers(config.workers));
     let mut lines = vec![format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app)];
     let develops = if ready.develops { ", reloads when a file changes" } else { "" };
     for shown in ready.shown() {
@@ -312,6 +312,10 @@ fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -
     next.push(if detach::is_detached() { format!("{program} down") } else { "Ctrl-C to stop".to_owned() });
     lines.extend(say::folded(&next));
     lines.join("\n")
+}
+
+fn workers(workers: Workers) -> String {
+    if workers.adapts() { format!("{workers} workers") } else { say::plural(workers.least, "worker") }
 }
 
 fn failed_announcement(config: &Config, ready: &Ready<'_>) -> String {

@@ -155,9 +155,9 @@ fn what_was_started_on_import_goes_on_in_each_worker_and_nowhere_else() {
 fn a_worker_whose_loop_has_run_is_not_forked_and_goes_on() {
     let project = project("workers = 1");
     let running = up(&project);
-    get(&running, "/sleep");
+    get(&running, "/spawned");
     let refused = project.run(&["refork"]);
     assert_eq!(refused.code, 1, "{}", refused.err);
     assert!(refused.err.contains("gevent's loop has run in it"), "{}", refused.err);
-    get(&running, "/sleep");
+    get(&running, "/spawned");
 }

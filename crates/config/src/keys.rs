@@ -44,7 +44,13 @@ pub(crate) const KEYS: &[Key] = &[
         "`--scale NAME=N`",
         "How many nodes. With 0, requests are held until there are some.",
     ),
-    key("workers", "number, 1 to 1024", "one per core", "`-w`, `--workers`", "Processes in each node."),
+    key(
+        "workers",
+        "number, 1 to 1024, `\"auto\"` or bounds like `\"2..8\"`",
+        "one per core",
+        "`-w`, `--workers`",
+        "Processes in each node. Between bounds there are as many as the requests need: one more when requests have waited for a second and a core is free to run it, one fewer when that would have been enough for `limits.idle`; `tierce -v ps` and the log say why. `\"auto\"` is 1 to 4 per core: workers that compute stop at one per core by themselves, and more of them serve handlers that wait where `threads` is low.",
+    ),
     key(
         "threads",
         "number, 1 to 4096",
@@ -149,6 +155,13 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "A worker is replaced when its memory (PSS, its share of shared pages included) is larger.",
     ),
+    key(
+        "limits.idle",
+        "duration",
+        "`\"60s\"`",
+        "",
+        "Where `workers` has bounds: how long fewer must have been enough before a worker leaves. Longer, up to 32 times, after one was missed soon after it had left.",
+    ),
     key("limits.start", "duration", "`\"60s\"`", "", "How long a node may take to be ready."),
     key("limits.drain", "duration", "`\"30s\"`", "", "How long requests in flight may take when a node is stopped."),
     key(
@@ -167,6 +180,8 @@ pub(crate) const TABLES: &[&str] = &["limits", "log"];
 const FOREIGN: &[(&str, &str)] = &[
     ("processes", "`workers` is the number of processes per node"),
     ("worker_processes", "`workers` is the number of processes per node"),
+    ("cheaper", "write `workers = \"2..8\"`, or \"auto\""),
+    ("cheaper-idle", "write `limits.idle`"),
     ("module", "write `app = \"module:callable\"`"),
     ("wsgi-file", "write `app = \"module:callable\"`"),
     ("callable", "write `app = \"module:callable\"`"),

@@ -14,6 +14,7 @@ mod trusted; // proxies that are believed
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
+mod workers; // how many workers: a number or bounds
 mod model; // the checked configuration
 mod load; // all of it, in order
 mod problem; // what is wrong, where, and what to do
@@ -24,3 +25,4 @@ pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect,
 pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;
+pub use workers::Workers;

@@ -12,6 +12,7 @@ use crate::{
     source::{self, Environment, Locate, Overrides, Source},
     trusted::TrustedProxies,
     values::Values,
+    workers::{self, Workers},
 };
 
 /// The configuration of the project, or everything that is wrong with it.
@@ -70,7 +71,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let config = Config {
         name,
         nodes: values.number("nodes", 0..=1000).unwrap_or(1),
-        workers: values.number("workers", 1..=1024).unwrap_or_else(|| cores.clamp(1, 1024)),
+        workers: workers::workers(values, cores).unwrap_or_else(|| Workers::fixed(cores.clamp(1, 1024))),
         threads: values.number("threads", 1..=4096).unwrap_or(256),
         cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
         listen,
@@ -252,6 +253,7 @@ fn limits(values: &mut Values) -> Limits {
         requests: values.number("limits.requests", 1..=1_000_000_000),
         age: values.duration("limits.age", Duration::from_secs(1)..=365 * day),
         memory: values.size("limits.memory"),
+        idle: values.duration("limits.idle", Duration::from_secs(1)..=day).unwrap_or(SECONDS_60),
         start: values.duration("limits.start", positive).unwrap_or(SECONDS_60),
         drain: values.duration("limits.drain", Duration::ZERO..=day).unwrap_or(SECONDS_30),
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::trusted::TrustedProxies;
+use crate::{trusted::TrustedProxies, workers::Workers};
 
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Config {
     /// How many nodes.
     pub nodes: u32,
     /// Processes in each node.
-    pub workers: u32,
+    pub workers: Workers,
     /// Requests in flight in each worker, at most.
     pub threads: u32,
     /// Threads of the edge.
@@ -68,6 +68,8 @@ pub struct Limits {
     pub age: Option<Duration>,
     /// Beyond which memory (PSS) a worker is replaced.
     pub memory: Option<Bytes>,
+    /// How long fewer workers must have been enough before one leaves, where their number adapts.
+    pub idle: Duration,
     /// From starting a node to its being ready.
     pub start: Duration,
     /// For requests in flight when a node is stopped.

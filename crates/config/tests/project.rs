@@ -150,8 +150,22 @@ fn a_flag_wins_over_a_variable_over_the_file_over_port_over_the_default() {
         let tree = Tree::new(&[("tierce.toml", file), ("app.py", "app = None")]);
         let config = load(&tree.here(), &variables(environment), flags).unwrap();
         let addresses: Vec<_> = config.listen.iter().map(ToString::to_string).collect();
-        assert_eq!((config.workers, addresses.join(" ").as_str()), (workers, listen), "{environment:?} {flags:?}");
+        assert_eq!((config.workers.most, addresses.join(" ").as_str()), (workers, listen), "{environment:?} {flags:?}");
     }
+}
+
+#[test]
+fn workers_may_have_bounds_wherever_they_are_given() {
+    let tree = Tree::new(&[("app.py", "app = None")]);
+    let flags = |text: &str| Overrides { workers: Some(text.to_owned()), ..Overrides::default() };
+    // Of three cores.
+    for (text, shown) in [("auto", "1..12"), ("2..8", "2..8"), ("3", "3"), ("3..3", "3")] {
+        let workers = |variables, flags: &Overrides| load(&tree.here(), &variables, flags).unwrap().workers.to_string();
+        assert_eq!(workers(Environment::default(), &flags(text)), shown);
+        assert_eq!(workers(variables(&[("WEB_CONCURRENCY", text)]), &Overrides::default()), shown);
+    }
+    let refused = load(&tree.here(), &Environment::default(), &flags("8..2")).unwrap_err().to_string();
+    assert!(refused.contains("--workers: the lower bound comes first, found \"8..2\""), "{refused}");
 }
 
 #[test]
@@ -169,7 +183,7 @@ fn every_flag_reaches_its_key() {
     };
     let config = load(&tree.here(), &Environment::default(), &flags).unwrap();
     assert_eq!(config.app.to_string(), "a:b");
-    assert_eq!((config.workers, config.threads), (2, 9));
+    assert_eq!((config.workers, config.threads), (config::Workers::fixed(2), 9));
     assert_eq!(config.listen[0].to_string(), "http://0.0.0.0:1");
     assert_eq!(config.limits.time.as_secs(), 45);
     assert_eq!(config.python, Some(tree.path("env/bin/python")));

@@ -1,7 +1,7 @@
 //! One JSON object a line: a question, then one answer.
 
 use serde::{Deserialize, Serialize};
-use supervise::NodeStatus;
+use supervise::{NodeStatus, StaffStatus};
 
 /// What a command asks of the running Tierce.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct Ps {
 }
 
 /// A service as `ps` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppStatus {
     /// Its name.
     pub name: String,
@@ -76,12 +76,15 @@ pub struct AppStatus {
 }
 
 /// What has been decided for a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AppReasons {
     /// Requests that workers have.
     pub in_flight: u32,
     /// How many they may have at present, where more had only added latency.
     pub bound: Option<u32>,
+    /// How many workers there are, where that adapts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staff: Option<StaffStatus>,
 }
 
 /// The longest line either side reads.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Growth, GrowthChange, Sight, Window, window::Elsewhere};
+use crate::{Growth, GrowthChange, Obstacle, Sight, Window, window::Elsewhere};
 
 /// Names a node within one run of Tierce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +92,17 @@ impl Load {
     pub fn awaited(self) -> u64 {
         u64::from(self.in_flight.saturating_sub(self.expired))
     }
+}
+
+/// What all requests of an application ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// How many wait in the queue.
+    pub queued: u32,
+    /// How many have ended since the beginning of time.
+    pub ended: u64,
+    /// What they wait for, if it is not a worker.
+    pub obstacle: Option<Obstacle>,
 }
 
 #[derive(Debug)]
@@ -223,6 +234,21 @@ impl<W> Dispatch<W> {
         }
         let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
         self.growth.look(now, Sight { in_flight: self.in_flight, queued, ended: self.ended })
+    }
+
+    /// What is asked for; `None` while the gate is not open, as then nothing can be told by it.
+    pub fn demand(&self) -> Option<Demand> {
+        let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
+        let bounded = self.bound() <= self.in_flight;
+        (self.gate == Gate::Open).then_some(Demand {
+            queued,
+            ended: self.ended,
+            obstacle: bounded.then_some(Obstacle::InFlight),
+        })
+    }
+
+    fn bound(&self) -> u32 {
+        self.in_flight_most.min(self.growth.bound().unwrap_or(u32::MAX))
     }
 
     /// How many requests all workers have.
@@ -434,7 +460,7 @@ impl<W> Dispatch<W> {
     /// The place of the worker whose turn it is. With `instead_of`: only a worker that would start the request sooner.
     fn pick(&self, instead_of: Option<WorkerId>) -> Option<u32> {
         let holder = match instead_of {
-            None if self.in_flight_most.min(self.growth.bound().unwrap_or(u32::MAX)) <= self.in_flight => return None,
+            None if self.bound() <= self.in_flight => return None,
             None => None,
             Some(id) => Some(self.worker(id)?),
         };

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
+use crate::{Admission, Demand, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -112,6 +112,11 @@ impl Shared {
     pub fn outlook(&self) -> Outlook {
         let dispatch = self.lock();
         Outlook { queued: dispatch.queued(), in_flight: dispatch.in_flight(), bound: dispatch.growth_bound() }
+    }
+
+    /// What is asked of the workers; `None` while requests are held on purpose.
+    pub fn demand(&self) -> Option<Demand> {
+        self.lock().demand()
     }
 
     /// Opens, holds or shuts. Whoever waits when it is shut is sent away.

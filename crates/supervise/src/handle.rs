@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
+use config::Config;
 use link::LinkEnd;
 use policy::{NodeLabel, WorkerId};
 use tokio::sync::mpsc;
@@ -17,6 +18,8 @@ use crate::{
 pub(crate) struct View {
     pub(crate) state: State,
     pub(crate) workers: Vec<WorkerView>,
+    /// How many it is to have.
+    pub(crate) staff: u32,
     pub(crate) pid: u32,
     pub(crate) born: Instant,
     /// Workers that have gone and whose last requests are being settled.
@@ -30,7 +33,7 @@ pub(crate) struct View {
 pub(crate) struct WorkerView {
     pub(crate) pid: u32,
     pub(crate) id: Option<WorkerId>,
-    /// Another one takes its place.
+    /// Another one takes its place, or nobody does.
     pub(crate) leaving: bool,
     /// Where it tells of itself.
     pub(crate) link: Option<Arc<LinkEnd>>,
@@ -40,11 +43,22 @@ pub(crate) struct WorkerView {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) index: u32,
+    pub(crate) config: Arc<Config>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) view: Rc<RefCell<View>>,
 }
 
 impl NodeHandle {
+    /// `web.1`
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.config.name, self.index)
+    }
+
+    /// How many workers it is to have.
+    pub(crate) fn staff(&self) -> u32 {
+        self.view.borrow().staff
+    }
+
     /// Its workers that get requests.
     pub(crate) fn workers(&self) -> Vec<WorkerId> {
         self.view.borrow().workers.iter().filter_map(|worker| worker.id).collect()

@@ -12,6 +12,7 @@ mod venv; // the environment that is made
 mod extension; // the worker's code, out of this binary
 mod context; // what all nodes of a run share
 mod supervisor; // all nodes: start, scale, reload, restart, down
+mod staff; // how many workers the nodes have
 mod regulate; // what is looked at a few times a second
 mod decisions; // what workers have decided by themselves, for the log
 mod node; // a node's life
@@ -33,6 +34,6 @@ pub use explanation::Explanation;
 pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};
 pub use start_error::{Blame, StartError};
-pub use status::{NodeStatus, WorkerReasons, WorkerStatus};
+pub use status::{NodeStatus, StaffChanged, StaffStatus, WorkerReasons, WorkerStatus};
 pub use supervisor::{ChangeError, Changed, Down, Replaced, Supervisor, check_import};
 pub use watch::{Noticed, Watch};

@@ -6,6 +6,7 @@
 //! | Starting | import fails, or workers keep ending before they are ready    | Failed          |
 //! | Ready    | a worker ends (it is replaced)                                | Ready           |
 //! | Ready    | a worker becomes the zygote (the others are replaced)         | Ready           |
+//! | Ready    | told to have more or fewer workers                            | Ready           |
 //! | Ready    | the zygote ends (everything is started anew)                  | Starting        |
 //! | Failed   | a later attempt succeeds                                      | Ready           |
 //! | any      | told to drain                                                 | Draining        |
@@ -19,6 +20,7 @@ mod workers; // places: filled, told to get requests, empty again
 mod drain; // the end of a node
 mod replace; // workers that are replaced while they live
 mod refork; // a worker that has served takes the place of the process that forks
+mod staff; // more and fewer workers
 
 use std::{
     cell::RefCell,
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Activate,
     /// Its workers are to be forked from the one that has served most.
     Refork(oneshot::Sender<Result<Reforked, Box<Explanation>>>),
+    /// It is to have so many workers.
+    Staff(u32),
     /// Finish what is in flight, at most so long; answer how many requests were cut off.
     Drain(Duration, oneshot::Sender<u64>),
 }
@@ -94,6 +98,8 @@ pub(crate) struct Plan {
     pub(crate) interpreter: Interpreter,
     pub(crate) index: u32,
     pub(crate) generation: u32,
+    /// How many workers it has at first.
+    pub(crate) workers: u32,
 }
 
 #[derive(Debug)]
@@ -104,6 +110,8 @@ struct Node {
     processes: HashMap<Serial, Process>,
     serials: Serial,
     places: Vec<Place>,
+    /// How many workers it is to have.
+    staff: u32,
     imported: bool,
     /// The application cannot be forked.
     one_each: bool,
@@ -150,7 +158,8 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
-    let handle = NodeHandle { index: node.plan.index, commands, view: Rc::clone(&node.view) };
+    let (index, config) = (node.plan.index, Arc::clone(&node.plan.config));
+    let handle = NodeHandle { index, config, commands, view: Rc::clone(&node.view) };
     spawn_local(node.run(orders));
     Ok(handle)
 }
@@ -160,8 +169,15 @@ impl Node {
         let name = plan.name();
         let (sender, events) = mpsc::unbounded_channel();
         let born = Instant::now();
-        let view =
-            View { state: State::Starting, workers: Vec::new(), pid: 0, born, settling: Vec::new(), past_requests: 0 };
+        let view = View {
+            state: State::Starting,
+            workers: Vec::new(),
+            staff: plan.workers,
+            pid: 0,
+            born,
+            settling: Vec::new(),
+            past_requests: 0,
+        };
         let (label, view) = (Arc::new(NodeLabel { name, generation: plan.generation }), Rc::new(RefCell::new(view)));
         plan.context.roster.enter(plan.index, &label, &view);
         Self {
@@ -169,7 +185,8 @@ impl Node {
             id: plan.context.shared.add_node(),
             processes: HashMap::new(),
             serials: 0,
-            places: (1..=plan.config.workers).map(Place::new).collect(),
+            places: (1..=plan.workers).map(Place::new).collect(),
+            staff: plan.workers,
             imported: false,
             one_each: false,
             active: false,
@@ -213,6 +230,7 @@ impl Node {
                 order = orders.recv() => match order {
                     Some(Command::Activate) => self.activate(),
                     Some(Command::Refork(done)) => self.begin_refork(done),
+                    Some(Command::Staff(wanted)) => self.set_staff(wanted).await,
                     Some(Command::Drain(limit, done)) => {
                         let cut = self.drain(limit).await;
                         // Whoever asked may have gone.
@@ -292,6 +310,7 @@ impl Node {
             link: place.occupant.first_link(),
         };
         view.workers = self.places.iter().map(worker).collect();
+        view.staff = self.staff;
         let pids = || self.processes.values().map(|process| process.zygote.pid());
         let zygote = self.zygote().and_then(|serial| self.processes.get(&serial));
         view.pid = zygote.map(|process| process.zygote.pid()).or_else(|| pids().min()).unwrap_or(0);

@@ -101,6 +101,35 @@ pub struct WorkerReasons {
     pub verdict: String,
 }
 
+/// How many workers there are, where that adapts, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StaffStatus {
+    /// In all nodes.
+    pub workers: u32,
+    /// In each node, at least.
+    pub least: u32,
+    /// In each node, at most.
+    pub most: u32,
+    /// Why there are as many.
+    pub reason: String,
+    /// How their number has changed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<StaffChanged>,
+}
+
+/// A change of the number of workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StaffChanged {
+    /// Seconds since then.
+    pub ago: f64,
+    /// Workers of all nodes before it.
+    pub from: u32,
+    /// Workers of all nodes after it.
+    pub to: u32,
+    /// Why.
+    pub reason: String,
+}
+
 /// A verdict in words.
 pub(crate) fn verdict(verdict: Verdict) -> &'static str {
     match verdict {

@@ -24,8 +24,9 @@ use crate::{
     interpreter::Interpreter,
     node::{self, Command, Plan, Reforked},
     regulate,
+    staff::Staffing,
     start_error::{Blame, StartError},
-    status::{NodeStatus, State},
+    status::{NodeStatus, StaffStatus, State},
 };
 
 /// The nodes of an application. Clones are the same.
@@ -39,7 +40,8 @@ struct Inner {
     context: Rc<Context>,
     config: RefCell<Arc<Config>>,
     interpreter: RefCell<Interpreter>,
-    nodes: RefCell<Vec<NodeHandle>>,
+    nodes: Rc<RefCell<Vec<NodeHandle>>>,
+    staffing: Rc<RefCell<Staffing>>,
     generation: Cell<u32>,
     busy: RefCell<Option<String>>,
     idle: Notify,
@@ -129,7 +131,7 @@ impl ChangeError {
     /// What was changed before it ended.
     pub fn so_far(&self) -> Option<Changed> {
         match self {
-            Self::Busy { .. } | Self::Start(_) => None,
+            Self::Busy { .. } | Self::Start(_) | Self::NotReforked { .. } | Self::NoNode { .. } => None,
             Self::Halfway { so_far, .. } => Some(*so_far),
         }
     }
@@ -207,15 +209,17 @@ impl Supervisor {
             context,
             config: RefCell::new(config),
             interpreter: RefCell::new(interpreter),
-            nodes: RefCell::default(),
+            nodes: Rc::default(),
+            staffing: Rc::default(),
             generation: Cell::new(1),
             busy: RefCell::default(),
             idle: Notify::new(),
             regulator: RefCell::default(),
             ending: Cell::new(false),
         };
+        let (nodes, staffing) = (Rc::clone(&inner.nodes), Rc::clone(&inner.staffing));
+        let task = spawn_local(regulate::run(Rc::clone(&inner.context), nodes, staffing));
         let supervisor = Self { inner: Rc::new(inner) };
-        let task = spawn_local(regulate::run(Rc::clone(&supervisor.inner.context)));
         *supervisor.inner.regulator.borrow_mut() = Some(task);
         supervisor
     }
@@ -364,6 +368,11 @@ impl Supervisor {
         self.inner.context.shared.outlook()
     }
 
+    /// How many workers there are and why, where their number adapts.
+    pub fn staff(&self) -> Option<StaffStatus> {
+        self.inner.staffing.borrow().status()
+    }
+
     /// What `ps` shows.
     pub fn status(&self) -> Vec<NodeStatus> {
         self.inner.context.roster.status(&self.inner.context)
@@ -384,12 +393,10 @@ impl Supervisor {
     /// All nodes of a generation. Without any, nobody would notice that its application cannot be imported: then one
     /// without workers does, and is gone again.
     async fn start_generation(&self, nodes: u32, generation: u32) -> Result<Vec<NodeHandle>, StartError> {
-        let mut config = self.config();
         if 0 < nodes {
-            return self.start_with(&config, 1..=nodes, generation).await;
+            return self.start_nodes(1..=nodes, generation).await;
         }
-        Arc::make_mut(&mut config).workers = 0;
-        let rehearsed = self.start_with(&config, [1], generation).await?;
+        let rehearsed = self.start_with(0, [1], generation).await?;
         drain_all(rehearsed, Duration::ZERO).await;
         Ok(Vec::new())
     }
@@ -399,25 +406,35 @@ impl Supervisor {
         indices: impl IntoIterator<Item = u32>,
         generation: u32,
     ) -> Result<Vec<NodeHandle>, StartError> {
-        self.start_with(&self.config(), indices, generation).await
+        self.start_with(self.newcomers_staff(), indices, generation).await
     }
 
-    /// Starts nodes side by side, a few at a time; all or none.
+    /// How many workers a new node has at first: where that adapts, as many as those that are there have found to be
+    /// needed, so that a reload under load is no start from nothing.
+    fn newcomers_staff(&self) -> u32 {
+        let (nodes, bounds) = (self.inner.nodes.borrow(), self.inner.config.borrow().workers);
+        let (staff, count) = (nodes.iter().map(NodeHandle::staff).sum::<u32>(), self.node_count().max(1));
+        staff.div_ceil(count).clamp(bounds.least, bounds.most)
+    }
+
+    /// Starts nodes of so many workers side by side, a few at a time; all or none.
     async fn start_with(
         &self,
-        config: &Arc<Config>,
+        workers: u32,
         indices: impl IntoIterator<Item = u32>,
         generation: u32,
     ) -> Result<Vec<NodeHandle>, StartError> {
+        let config = self.config();
         let turns = Rc::new(Semaphore::new(2 * config.cores.max(1) as usize));
         let mut starting = JoinSet::new();
         for index in indices {
             let plan = Plan {
                 context: Rc::clone(&self.inner.context),
-                config: Arc::clone(config),
+                config: Arc::clone(&config),
                 interpreter: self.inner.interpreter.borrow().clone(),
                 index,
                 generation,
+                workers,
             };
             let turns = Rc::clone(&turns);
             starting.spawn_local(async move {

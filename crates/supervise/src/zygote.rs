@@ -320,11 +320,12 @@ impl Zygote {
     }
 }
 
-/// Whether there are many workers for each core, counting the nodes up to this one.
+/// Whether there are many workers for each core, counting the nodes up to this one. Where their number adapts, those that
+/// compute are no more than the cores, however many there are.
 fn is_crowded(config: &Config, node: &str) -> bool {
     const MANY: u32 = 2;
     let index = node.rsplit('.').next().and_then(|index| index.parse().ok()).unwrap_or(1);
-    MANY * sys::available_cores() < config.workers.saturating_mul(config.nodes.max(index))
+    MANY * sys::available_cores() < config.workers.least.saturating_mul(config.nodes.max(index))
 }
 
 /// The next thing that is said; `None` when the socket has been closed or says nonsense.

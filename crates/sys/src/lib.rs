@@ -6,6 +6,7 @@ mod child; //        between fork and exec
 mod leash; //        tools that end with us
 mod machine; //      cores, descriptors, scheduling
 mod memory; //       how much is left
+mod processor; //    how much it has done
 mod receive; //      bytes and descriptors from a socket
 mod shared_words; // memory shared with another process
 
@@ -13,5 +14,6 @@ pub use child::{ChildSetup, OwnHostName, User, can_isolate, find_user, prepare_c
 pub use leash::{Leash, prepare_leashed};
 pub use machine::{available_cores, raise_open_files, release_memory, use_batch_scheduling};
 pub use memory::FreeMemory;
+pub use processor::{idle_time, process_time};
 pub use receive::{Passed, receive};
 pub use shared_words::SharedWords;

@@ -169,7 +169,7 @@ impl Node {
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
-        self.places.truncate(self.plan.config.workers as usize);
+        self.places.truncate(self.staff as usize);
         self.places.iter_mut().for_each(|place| place.stay = Stay::Unbounded);
     }
 }

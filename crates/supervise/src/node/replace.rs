@@ -22,7 +22,7 @@ use tokio::{task::spawn_local, time::timeout};
 use super::{Event, Node, drain::EXIT_GRACE, refork::FREEZE_GRACE};
 use crate::{
     status::process,
-    worker::{Occupant, Place, Stay},
+    worker::{Occupant, Stay},
 };
 
 /// How often workers are looked at, and how often their memory is.
@@ -128,11 +128,12 @@ fn pss(pid: u32) -> Option<u64> {
 }
 
 impl Node {
-    /// Replaces one worker that is due.
+    /// Adds workers that are wanted, lets one go that is not, replaces one that is due.
     pub(super) async fn look_at_workers(&mut self) {
         if !self.active {
             return;
         }
+        self.adjust_staff().await;
         let (now, context) = (Instant::now(), Rc::clone(&self.plan.context));
         let limits = self.plan.config.limits;
         let due = self.places.iter_mut().find_map(|place| {
@@ -152,8 +153,7 @@ impl Node {
 
     /// Starts the successor of the worker in this place.
     pub(super) async fn replace(&mut self, number: u32) {
-        let successor = self.places.iter().map(|place| place.number).max().unwrap_or(0) + 1;
-        self.places.push(Place::new(successor));
+        let successor = self.new_place();
         if let Some(place) = self.place(number) {
             place.stay = Stay::UntilReady(successor);
         }
@@ -162,13 +162,18 @@ impl Node {
 
     /// A worker is ready: the one that it replaces may leave.
     pub(super) fn succeed(&mut self, successor: u32) {
-        let context = Rc::clone(&self.plan.context);
+        let replaced = self.places.iter().find(|place| place.stay == Stay::UntilReady(successor));
+        if let Some(number) = replaced.map(|place| place.number) {
+            self.leave(number);
+        }
+    }
+
+    /// The worker in this place finishes what it has, and the place is given up.
+    pub(super) fn leave(&mut self, number: u32) {
+        let (context, sender) = (Rc::clone(&self.plan.context), self.sender.clone());
         let limit = self.plan.config.limits.drain;
-        let Some(place) = self.places.iter_mut().find(|place| place.stay == Stay::UntilReady(successor)) else {
-            return;
-        };
+        let Some(place) = self.place(number) else { return };
         place.stay = Stay::Leaving;
-        let (number, sender) = (place.number, self.sender.clone());
         let Some(id) = place.occupant.id() else { return };
         context.table.drain(&[id]);
         spawn_local(async move {

@@ -110,9 +110,9 @@ impl Node {
             self.dismiss(id);
         }
         if stay != Stay::Unbounded {
-            // It was to be replaced anyway: its successor is there, or on its way.
+            // It was to go anyway: its successor is there or on its way, or it has none.
             self.places.retain(|place| place.number != number);
-            self.record(&format!("{}: worker {pid}, which was replaced, {how}", self.label.name));
+            self.record(&format!("{}: worker {pid}, which was to leave, {how}", self.label.name));
             return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
