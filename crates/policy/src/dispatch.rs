@@ -146,8 +146,8 @@ struct Survey {
 /// One request, in shares of a node.
 const UNIT: u64 = 1_000_000;
 
-/// Nodes with half as much again to do as the least, and two requests per worker more, count as equal and have turns. On a
-/// busy machine the scheduler favours some processes; they would be given ever more if only the shortest line counted.
+/// Nodes with so many times as much to do as the least, and two requests per worker more, count as equal and have turns. On
+/// a busy machine the scheduler favours some processes; they would be given ever more if only the shortest line counted.
 const NEARLY: u64 = 2;
 const NEARLY_ALWAYS: u64 = 2 * UNIT;
 
@@ -465,7 +465,7 @@ impl<W> Dispatch<W> {
             Some(id) => Some(self.worker(id)?),
         };
         let least = self.nodes.iter().filter_map(|node| Some(self.survey(node, holder)?.share)).min()?;
-        let limit = least + least / NEARLY + NEARLY_ALWAYS;
+        let limit = least * NEARLY + NEARLY_ALWAYS;
         let near = self.nodes.iter().filter_map(|node| Some((node, self.survey(node, holder)?)));
         let next = near.filter(|(_, survey)| survey.share <= limit).min_by_key(|(node, _)| node.given)?;
         Some(next.1.place)

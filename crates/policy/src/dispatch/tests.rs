@@ -53,6 +53,27 @@ fn many_at_once_are_spread_evenly() {
 }
 
 #[test]
+fn a_node_that_is_slower_for_a_while_keeps_its_turns() {
+    let (mut dispatch, ids) = app(2, 1, 64);
+    let give = |dispatch: &mut Dispatch<u32>| {
+        let worker = go(dispatch);
+        dispatch.start(worker, Duration::ZERO);
+        worker
+    };
+    for _ in 0..38 {
+        give(&mut dispatch);
+    }
+    // The scheduler has let one of them get on: 10 to do there, 19 here.
+    (0..9).for_each(|_| dispatch.end(ids[1], Stage::Started, Duration::ZERO));
+    let mut turns = [give(&mut dispatch), give(&mut dispatch)];
+    turns.sort();
+    assert_eq!(turns, [ids[0], ids[1]]);
+    // Three times as much is no accident.
+    (0..6).for_each(|_| dispatch.end(ids[1], Stage::Started, Duration::ZERO));
+    assert_eq!([give(&mut dispatch), give(&mut dispatch)], [ids[1], ids[1]]);
+}
+
+#[test]
 fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     let (mut dispatch, ids) = slow_app(1, 1);
     assert_eq!(go(&mut dispatch), ids[0]);
