@@ -28,7 +28,7 @@ static HERE: OnceLock<Greenlets> = OnceLock::new();
 /// Those of this worker.
 #[derive(Debug)]
 pub(crate) struct Greenlets {
-    /// `Greenlets` of boot.py, which knows gevent.
+    /// `Greenlets` of boot/greenlets.py, which knows gevent.
     python: Py<PyAny>,
     /// Rings when the main thread has something to do.
     bell: Bell,

@@ -4,7 +4,7 @@
 //! runs or the GIL is awaited. This crate decides nothing about routing, retries or time limits; the edge does.
 
 // The way in.
-mod zygote; // what boot.py needs of the system
+mod zygote; // what the Python part of the start (boot/) needs of the system
 
 mod serve; // a worker: from its descriptors to its end
 

@@ -67,7 +67,7 @@ pub(crate) struct Settings {
 
 /// Begins to serve `app` on the links: for each its socket and its ledger, which belong to the worker from now on, as
 /// do the descriptors in `standard`: what standard input is, and what standard output and error are. With
-/// `in_greenlets`, boot.py has to provide what runs the requests; else they run in threads of ours.
+/// `in_greenlets`, boot/work.py has to provide what runs the requests; else they run in threads of ours.
 #[pyfunction]
 pub(crate) fn serve(
     py: Python<'_>,
@@ -85,12 +85,12 @@ pub(crate) fn serve(
     let (poll, bell) = io::poll()?;
     let mut wires = Vec::new();
     for (index, (socket, ledger)) in links.into_iter().enumerate() {
-        // SAFETY: boot.py received both from the supervisor a moment ago and does not use them again.
+        // SAFETY: boot/work.py received both from the supervisor a moment ago and does not use them again.
         let (socket, ledger) = unsafe { (OwnedFd::from_raw_fd(socket), OwnedFd::from_raw_fd(ledger)) };
         wires.push(Arc::new(Wire::new(index, socket, SharedWords::from_fd(ledger)?, Arc::clone(&poll))));
     }
     let cores = if settings.crowded { Cores::Crowded } else { Cores::Enough };
-    // SAFETY: boot.py has opened one and received the other, and leaves both to us.
+    // SAFETY: boot/work.py has opened one and received the other, and leaves both to us.
     let (null, out) = unsafe { (OwnedFd::from_raw_fd(standard.0), OwnedFd::from_raw_fd(standard.1)) };
     let environs = Environs::new(py, templates)?;
     let empty = Py::new(py, Input::empty())?;

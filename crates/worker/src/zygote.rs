@@ -1,4 +1,4 @@
-//! What boot.py needs of the system, and the way into it.
+//! The way into the Python part of the start (`boot/`), and what that needs of the system.
 //!
 //! Invariant: nothing here starts a thread before a worker serves, so that the zygote can be forked.
 
@@ -13,9 +13,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, set_parent_process_de
 
 use crate::{file_wrapper::FileWrapper, serve};
 
-/// The part of the start that is clearer in Python.
-const BOOT: &str = include_str!("boot.py");
-const GREENLETS: &str = include_str!("greenlets.py");
+/// The parts that are clearer in Python; each may import those before it.
+const MODULES: [(&CStr, &str); 7] = [
+    (c"tierce_greenlets", include_str!("boot/greenlets.py")),
+    (c"tierce_process", include_str!("boot/process.py")),
+    (c"tierce_app", include_str!("boot/app.py")),
+    (c"tierce_zygote", include_str!("boot/zygote.py")),
+    (c"tierce_obstacles", include_str!("boot/obstacles.py")),
+    (c"tierce_work", include_str!("boot/work.py")),
+    (c"tierce_boot", include_str!("boot/boot.py")),
+];
 
 /// Imports the application as `settings` (JSON) says, and becomes its zygote. Returns when this process is to exit:
 /// in the zygote at the supervisor's word, in a worker when it has been drained.
@@ -28,14 +35,13 @@ pub(crate) fn main(py: Python<'_>, settings: &str) -> PyResult<()> {
     native.set_item("disown", wrap_pyfunction!(disown, py)?)?;
     native.set_item("serve", wrap_pyfunction!(serve::serve, py)?)?;
     native.set_item("FileWrapper", py.get_type::<FileWrapper>())?;
-    native.set_item("greenlets", module(py, GREENLETS, c"tierce_greenlets")?)?;
-    module(py, BOOT, c"tierce_boot")?.getattr("main")?.call1((settings, native))?;
+    for (name, code) in MODULES {
+        let code = CString::new(code).expect("our own code holds no zero byte");
+        PyModule::from_code(py, &code, c"<tierce>", name)?;
+    }
+    native.set_item("greenlets", py.import("tierce_greenlets")?)?;
+    py.import("tierce_boot")?.getattr("main")?.call1((settings, native))?;
     Ok(())
-}
-
-fn module<'py>(py: Python<'py>, code: &str, name: &CStr) -> PyResult<Bound<'py, PyModule>> {
-    let code = CString::new(code).expect("our own code holds no zero byte");
-    PyModule::from_code(py, &code, c"<tierce>", name)
 }
 
 /// A descriptor that becomes readable when the child `pid` has ended.
