@@ -9,7 +9,9 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let root = manifest.parent().and_then(|crates| crates.parent()).expect("this crate is in crates/cli").to_owned();
-    for part in ["crates/worker", "crates/link", "crates/sys", "crates/units", "Cargo.toml", "Cargo.lock"] {
+    for part in
+        ["crates/worker", "crates/link", "crates/policy", "crates/sys", "crates/units", "Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", root.join(part).display());
     }
     let embedded = out.join("tierce_worker.so");
