@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use config::{AccessLog, Config, Expose, OnDisconnect, TrustedProxies};
 use policy::Shared;
-use telemetry::{LineFormat, LogSink};
+use telemetry::{LineFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
     sync::{oneshot, watch},
@@ -100,6 +100,7 @@ pub struct EdgeError(#[from] io::Error);
 pub struct Edge {
     commands: watch::Sender<Command>,
     threads: Vec<Running>,
+    metrics: Metrics,
     // Sockets in the file system are removed when the edge has gone.
     _bound: Bound,
 }
@@ -129,6 +130,7 @@ pub fn serve(
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let connections_max = connections_max(descriptors, by_thread.len());
+    let metrics = Metrics::new(by_thread.len());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
         let (emptied, ended) = oneshot::channel();
@@ -140,6 +142,7 @@ pub fn serve(
             table: table.clone(),
             commands: commands.subscribe(),
             sink: sink.clone(),
+            counts: metrics.of_thread(index).unwrap_or_default(),
             emptied,
         };
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -154,10 +157,15 @@ pub fn serve(
         })?;
         threads.push(Running { emptied: ended, handle: Some(handle) });
     }
-    Ok(Edge { commands, threads, _bound: bound })
+    Ok(Edge { commands, threads, metrics, _bound: bound })
 }
 
 impl Edge {
+    /// What is counted of requests and connections, also after the edge has gone.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     /// New settings for requests from now on.
     pub fn set(&self, settings: Settings) {
         self.commands.send_modify(|command| command.settings = settings);

@@ -7,7 +7,7 @@ use std::{
 
 use http::{RequestHead, Version};
 use policy::NodeLabel;
-use telemetry::RequestEvent;
+use telemetry::{EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
 use crate::{connection::Connection, request::Request};
@@ -18,6 +18,7 @@ pub(crate) struct Story {
     /// By which it is known, also when its head could not be read.
     pub(crate) id: RequestId,
     pub(crate) began: Instant,
+    asked: Option<Instant>,
     granted: Option<Instant>,
     handed_over: Option<Instant>,
     head_arrived: Option<Instant>,
@@ -33,6 +34,7 @@ impl Story {
         Self {
             id,
             began: now,
+            asked: None,
             granted: None,
             handed_over: None,
             head_arrived: None,
@@ -42,6 +44,11 @@ impl Story {
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// It wants a slot.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        self.asked = Some(now);
     }
 
     /// A slot was given.
@@ -86,10 +93,11 @@ impl Story {
     }
 }
 
-/// Writes the request's line to the access log. `request` is `None` when its head could not be read.
+/// Counts the request, and writes its line to the access log. `request` is `None` when its head could not be read.
 pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, story: &Story, ending: Ending) {
-    let Some(format) = connection.thread.settings().access_log else { return };
     let now = Instant::now();
+    count(connection, request, story, ending, now);
+    let Some(format) = connection.thread.settings().access_log else { return };
     let input = &connection.input;
     let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
         (Some(from), Some(to)) => microseconds(to.saturating_duration_since(from)),
@@ -119,6 +127,20 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         id: story.id,
     };
     connection.thread.log(|out| telemetry::write_line(&event, format, out));
+}
+
+fn count(connection: &Connection, request: Option<&Request<'_>>, story: &Story, ending: Ending, now: Instant) {
+    let since = |from: Instant, to: Instant| microseconds(to.saturating_duration_since(from));
+    let left_queue = story.granted.unwrap_or(now);
+    connection.thread.counts.request_ended(&EndedRequest {
+        method: request.map_or(b"", |request| request.method(&connection.input)),
+        status: story.status,
+        ending,
+        total_us: since(story.began, now),
+        queue_us: story.asked.map(|asked| since(asked, left_queue)),
+        bytes_in: story.bytes_in,
+        bytes_out: story.bytes_out,
+    });
 }
 
 /// The version that the client speaks, with a gateway if there is one.

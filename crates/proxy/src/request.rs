@@ -47,6 +47,7 @@ impl Request<'_> {
 /// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
 pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length: usize) -> After {
     let began = Instant::now();
+    connection.thread.counts.request_begun();
     let settings = connection.thread.settings();
     let told = client::told(&connection.peer, &settings.trusted_proxies, head, &connection.input);
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
@@ -89,6 +90,7 @@ async fn answer(
         return Ok(respond::tell_options(connection, request, story).await);
     }
     let now = Instant::now();
+    story.asked(now);
     let start_by = now + connection.thread.settings().queue;
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
@@ -107,6 +109,7 @@ async fn refused(connection: &mut Connection, request: &Request<'_>, ending: End
 
 /// Ends a request whose head could not be read; the connection is over.
 pub(crate) async fn refuse(connection: &mut Connection, ending: Ending) {
+    connection.thread.counts.request_begun();
     let mut story = Story::begin(Instant::now(), connection.thread.make_id());
     let ending = match ending.status() {
         Some(status) if ending.cause != Cause::ClientClosed => {
