@@ -98,7 +98,7 @@ pub(crate) struct Up {
     /// For development: reload when a file of the project changes, show errors in the browser
     #[arg(long, env = "TIERCE_RELOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) reload: bool,
-    /// The access log: auto, text, json or off
+    /// The access log: auto, text, json, combined or off
     #[arg(long, value_name = "HOW")]
     pub(crate) access_log: Option<String>,
 }

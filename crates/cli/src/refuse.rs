@@ -69,7 +69,9 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
             let directory = path.parent().unwrap_or(path).display();
             fail(&explanation.hint(format!("make its directory: mkdir {directory}")), Exit::FAILED)
         }
-        BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
+        BindError::NoPlace { .. } | BindError::UnknownHost { .. } | BindError::Other { .. } => {
+            fail(&explanation, Exit::FAILED)
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, TrustedProxies};
+use config::{AccessLog, Config, Expose, OnDisconnect, ServerTiming, Tracing, TrustedProxies};
 use policy::Shared;
-use telemetry::{LineFormat, LogSink, Metrics};
+use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
     sync::{oneshot, watch},
@@ -35,8 +35,12 @@ pub struct Settings {
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
     pub expose: Expose,
+    /// Whether responses say how long what has taken.
+    pub server_timing: ServerTiming,
+    /// Which requests belong to a trace.
+    pub tracing: Tracing,
     /// How the access log is written, if it is.
-    pub access_log: Option<LineFormat>,
+    pub access_log: Option<AccessFormat>,
 }
 
 /// Whom the access log is for: "auto" writes text for a person and JSON for a program.
@@ -53,10 +57,11 @@ impl Settings {
     pub fn new(config: &Config, reader: Reader) -> Self {
         let access_log = match config.access_log {
             AccessLog::Off => None,
-            AccessLog::Text => Some(LineFormat::Text),
-            AccessLog::Json => Some(LineFormat::Json),
-            AccessLog::Auto if reader == Reader::Person => Some(LineFormat::Text),
-            AccessLog::Auto => Some(LineFormat::Json),
+            AccessLog::Text => Some(AccessFormat::Text),
+            AccessLog::Json => Some(AccessFormat::Json),
+            AccessLog::Combined => Some(AccessFormat::Combined),
+            AccessLog::Auto if reader == Reader::Person => Some(AccessFormat::Text),
+            AccessLog::Auto => Some(AccessFormat::Json),
         };
         Self {
             head: http::Limits::default(),
@@ -67,6 +72,8 @@ impl Settings {
             trusted_proxies: config.trusted_proxies.clone(),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
+            server_timing: config.server_timing,
+            tracing: config.tracing,
             access_log,
         }
     }

@@ -13,6 +13,7 @@ mod connection; // buffers, reading and writing, keep-alive
 mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request
 mod client; // who it comes from
+mod trace; // which trace it belongs to
 mod body; // the request's body, read as fast as it is wanted
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
@@ -24,7 +25,7 @@ mod page; // the answer to everything while the application cannot be loaded
 mod record; // what is told of a request when it has ended
 
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};
-pub use listener::{Address, BindError, Bound, bind};
+pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;
 
 /// How workers are reached from here.

@@ -7,7 +7,7 @@ use std::{
 
 use http::{RequestHead, Version};
 use policy::NodeLabel;
-use telemetry::{EndedRequest, RequestEvent};
+use telemetry::{AccessFormat, EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
 use crate::{connection::Connection, request::Request};
@@ -125,6 +125,9 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         worker,
         ending,
         id: story.id,
+        trace: request.and_then(|request| request.trace.context()).map(|context| context.trace),
+        referer: if format == AccessFormat::Combined { said(request, input, b"referer") } else { b"" },
+        user_agent: if format == AccessFormat::Combined { said(request, input, b"user-agent") } else { b"" },
     };
     connection.thread.log(|out| telemetry::write_line(&event, format, out));
 }
@@ -141,6 +144,13 @@ fn count(connection: &Connection, request: Option<&Request<'_>>, story: &Story, 
         bytes_in: story.bytes_in,
         bytes_out: story.bytes_out,
     });
+}
+
+/// The value of the first field of this name; empty when there is none.
+fn said<'i>(request: Option<&Request<'_>>, input: &'i [u8], name: &[u8]) -> &'i [u8] {
+    let mut fields = request.iter().flat_map(|request| &request.head.fields);
+    let found = fields.find(|field| field.name.of(input).eq_ignore_ascii_case(name));
+    found.map_or(b"", |field| field.value.of(input))
 }
 
 /// The version that the client speaks, with a gateway if there is one.

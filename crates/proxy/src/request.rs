@@ -12,6 +12,7 @@ use crate::{
     exchange, queue,
     record::{self, Story},
     respond,
+    trace::{self, Trace},
 };
 
 /// What becomes of the connection after a request.
@@ -32,6 +33,7 @@ pub(crate) enum After {
 pub(crate) struct Request<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) id: RequestId,
+    pub(crate) trace: Trace,
     /// What a trusted proxy tells of the client.
     pub(crate) told: Option<Told>,
     /// `limits.time`.
@@ -53,7 +55,8 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
     let id = id.unwrap_or_else(|| connection.thread.make_id());
     let mut story = Story::begin(began, id);
-    let request = Request { head, id, told, time: settings.time };
+    let trace = trace::of(&connection.thread, settings.tracing, head, &connection.input);
+    let request = Request { head, id, trace, told, time: settings.time };
     let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;

@@ -19,7 +19,7 @@ use tokio::{
     sync::{Notify, oneshot, watch},
     task::{JoinSet, spawn_local},
 };
-use units::{RequestId, RequestIds};
+use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
     NodeTable, Settings,
@@ -284,6 +284,10 @@ impl Thread {
 
     pub(crate) fn make_id(&self) -> RequestId {
         self.ids.borrow_mut().make()
+    }
+
+    pub(crate) fn make_trace(&self) -> TraceContext {
+        TraceContext::make(&mut self.ids.borrow_mut())
     }
 
     /// Microseconds since 1970 at `at`.

@@ -373,6 +373,11 @@ impl Supervisor {
         self.inner.staffing.borrow().status()
     }
 
+    /// How many workers have ended, by kind.
+    pub fn worker_ends(&self) -> Vec<(&'static str, u64)> {
+        self.inner.context.ends.by_kind()
+    }
+
     /// What `ps` shows.
     pub fn status(&self) -> Vec<NodeStatus> {
         self.inner.context.roster.status(&self.inner.context)
