@@ -21,7 +21,8 @@ mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
-mod page; // the answer to everything while the application cannot be loaded
+mod accept; // in which form a client likes it
+mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended
 
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};

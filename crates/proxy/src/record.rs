@@ -1,6 +1,7 @@
 //! What is told of a request when it has ended: one event, made in one place.
 
 use std::{
+    io::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -85,6 +86,22 @@ impl Story {
 
     pub(crate) fn sent(&mut self, bytes: u64) {
         self.bytes_out += bytes;
+    }
+
+    /// Appends the `Server-Timing` of a request whose response's head is made `now`: what it has waited for, and how long.
+    pub(crate) fn write_timing(&self, now: Instant, out: &mut Vec<u8>) {
+        let between = |from: Instant, to: Option<Instant>| to.unwrap_or(now).saturating_duration_since(from);
+        let queue = self.asked.map(|asked| ("queue", between(asked, self.granted)));
+        let app = self.handed_over.map(|handed_over| ("app", between(handed_over, self.head_arrived)));
+        let mut before = "Server-Timing: ";
+        for (name, duration) in queue.into_iter().chain(app) {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{before}{name};dur={:.3}", duration.as_secs_f64() * 1000.0);
+            before = ", ";
+        }
+        if before == ", " {
+            out.extend_from_slice(b"\r\n");
+        }
     }
 
     /// `web.2` and 1234, as `X-Served-By` and the log name them.
