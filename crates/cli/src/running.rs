@@ -12,7 +12,7 @@ use std::{
 
 use config::{Config, Problems};
 use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server, Sight};
-use policy::{Outlook, Shared};
+use policy::{Duty, Outlook, Shared, Standing};
 use proxy::Edge;
 use supervise::{ChangeError, Changed, Supervisor, Watch};
 use telemetry::{LogSink, Metrics};
@@ -179,7 +179,13 @@ impl Running {
                     continue;
                 }
                 Ask::Ps => Answer::Ps { ps: self.ps() },
-                Ask::Scale { .. } | Ask::Reload | Ask::Restart | Ask::Refork { .. } => Answer::Refused {
+                Ask::Scale { .. }
+                | Ask::Reload
+                | Ask::Restart
+                | Ask::Refork { .. }
+                | Ask::Drain { .. }
+                | Ask::Ready { .. }
+                | Ask::Weight { .. } => Answer::Refused {
                     code: Exit::NOT_RUNNING.0,
                     text:
                         "error: tierce is stopping\n  hint: wait until `tierce ps` finds nothing, then start it again"
@@ -242,8 +248,25 @@ impl Running {
                     Err(error) => refused(&error),
                 }
             }
+            Ask::Drain { node } => self.stand(&node, |standing| standing.duty = Duty::Rests),
+            Ask::Ready { node } => self.stand(&node, |standing| standing.duty = Duty::Serves),
+            Ask::Weight { node, weight } => self.stand(&node, |standing| standing.weight = weight),
             // [`Self::run`] has taken it.
             Ask::Down => Answer::Done { text: "stopping".to_owned() },
+        }
+    }
+
+    fn stand(&self, node: &str, change: impl FnOnce(&mut Standing)) -> Answer {
+        match self.supervisor.stand(node, change) {
+            Ok((Standing { duty, weight }, in_flight)) => {
+                let text = match duty {
+                    Duty::Serves => format!("{node} gets requests, with weight {weight}"),
+                    Duty::Rests => format!("{node} gets no requests until `tierce ready {node}`; it has {in_flight}"),
+                };
+                self.record(&text);
+                Answer::Done { text }
+            }
+            Err(error) => refused(&error),
         }
     }
 

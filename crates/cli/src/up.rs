@@ -25,7 +25,7 @@ use crate::{
     failure::Failure,
     notify::notify,
     project,
-    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, status},
+    refuse::{Refusal, cannot_bind, cannot_bind_admin, cannot_lock, cannot_start, status},
     running::Running,
     say,
     signals::Signals,
@@ -81,7 +81,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         config::Admin::At(listen) => Some(Some(listen)),
     };
     let admin = admin.map(|listen| AdminBound::bind(listen, &place)).transpose();
-    let admin = admin.map_err(|error| cannot_bind(&error))?;
+    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {

@@ -202,6 +202,18 @@ fn only_what_is_there_is_told_and_only_to_get_and_head() {
 }
 
 #[test]
+fn an_address_that_is_taken_is_told() {
+    let (project, admin) = project("workers = 1");
+    let taken = std::net::TcpListener::bind(("127.0.0.1", admin)).unwrap();
+    let refused = project.run(&["up"]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    for part in ["is in use by another process", "opening the admin listener", "`admin`"] {
+        assert!(refused.err.contains(part), "{part}: {}", refused.err);
+    }
+    drop(taken);
+}
+
+#[test]
 fn it_is_a_socket_of_the_user_alone_where_nothing_else_is_said() {
     let project = Project::new(TIERCE, APP, "app = 'app:app'\nworkers = 1");
     let mut running = project.up(&[]);
