@@ -61,6 +61,12 @@ pub(crate) enum Command {
     Restart,
     /// Fork the workers anew, from the one that has served most: they start warm, and share its memory
     Refork(Refork),
+    /// One node gets nothing new, at once, until it is told to be ready: tierce drain web.3
+    Drain(Node),
+    /// A drained node gets requests again
+    Ready(Node),
+    /// One node gets more or fewer requests than the others, which have 100: tierce weight web.3 10
+    Weight(Weight),
     /// Finish what was accepted, then stop
     Down,
     /// Check the configuration and import the application, without serving
@@ -98,7 +104,7 @@ pub(crate) struct Up {
     /// For development: reload when a file of the project changes, show errors in the browser
     #[arg(long, env = "TIERCE_RELOAD", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(crate) reload: bool,
-    /// The access log: auto, text, json or off
+    /// The access log: auto, text, json, combined or off
     #[arg(long, value_name = "HOW")]
     pub(crate) access_log: Option<String>,
 }
@@ -115,6 +121,21 @@ pub(crate) struct Refork {
     /// Only of these nodes: web.1
     #[arg(value_name = "NODE")]
     pub(crate) nodes: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Node {
+    /// Its name: web.3
+    pub(crate) node: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Weight {
+    /// Its name: web.3
+    pub(crate) node: String,
+    /// 1 to 1000
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(policy::Standing::WEIGHT_MAX)))]
+    pub(crate) weight: u32,
 }
 
 #[derive(Debug, clap::Args)]

@@ -89,6 +89,18 @@ pub(crate) fn refork(args: &Args, nodes: &[String]) -> Exit {
     done(args, &Ask::Refork { nodes: nodes.to_vec() })
 }
 
+pub(crate) fn drain(args: &Args, node: &str) -> Exit {
+    done(args, &Ask::Drain { node: node.to_owned() })
+}
+
+pub(crate) fn ready(args: &Args, node: &str) -> Exit {
+    done(args, &Ask::Ready { node: node.to_owned() })
+}
+
+pub(crate) fn weight(args: &Args, node: &str, weight: u32) -> Exit {
+    done(args, &Ask::Weight { node: node.to_owned(), weight })
+}
+
 /// Stops what runs; that nothing runs is what was wanted too.
 pub(crate) fn down(args: &Args) -> Exit {
     let place = match project::place(args) {

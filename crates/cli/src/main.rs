@@ -44,6 +44,9 @@ fn main() -> ExitCode {
         args::Command::Reload => ask::reload(&args),
         args::Command::Restart => ask::restart(&args),
         args::Command::Refork(wanted) => ask::refork(&args, &wanted.nodes),
+        args::Command::Drain(wanted) => ask::drain(&args, &wanted.node),
+        args::Command::Ready(wanted) => ask::ready(&args, &wanted.node),
+        args::Command::Weight(wanted) => ask::weight(&args, &wanted.node, wanted.weight),
         args::Command::Down => ask::down(&args),
     };
     exit.into()

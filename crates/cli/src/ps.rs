@@ -1,7 +1,8 @@
 //! What runs.
 
 use control::{Answer, AppReasons, AppStatus, Ask, Ps};
-use supervise::{StaffChanged, StaffStatus, WorkerStatus};
+use policy::Standing;
+use supervise::{NodeStatus, StaffChanged, StaffStatus, WorkerStatus};
 use units::Bytes;
 
 use crate::{
@@ -84,6 +85,7 @@ fn table(ps: &Ps, detail: Detail) -> String {
         }
     }
     let mut end: Vec<_> = ps.apps.iter().map(app).collect();
+    end.extend(ps.items.iter().filter_map(standing));
     let isolated = |how: &str| ps.items.iter().any(|node| node.isolation == how);
     if isolated("uts") {
         end.push("each node has a host name of its own (uts)".to_owned());
@@ -115,6 +117,16 @@ fn reasons_of(worker: &WorkerStatus) -> String {
             ms(reasons.switch_interval)
         )
     })
+}
+
+/// What an operator has said of a node.
+fn standing(node: &NodeStatus) -> Option<String> {
+    let NodeStatus { node: name, weight, drained, .. } = node;
+    let weighs = *weight != Standing::WEIGHT;
+    let weight = weighs.then(|| format!("{name} has weight {weight} instead of {}", Standing::WEIGHT));
+    let drained = drained.then(|| format!("{name} gets no requests until `{} ready {name}`", say::program()));
+    let said: Vec<_> = drained.into_iter().chain(weight).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 fn app(app: &AppStatus) -> String {

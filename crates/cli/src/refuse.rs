@@ -52,6 +52,15 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Refusal {
     Refusal { explanation: Box::new(explanation), exit }
 }
 
+pub(crate) fn cannot_bind_admin(error: &BindError) -> Exit {
+    let explanation = Explanation::new(error.to_string()).during("opening the admin listener");
+    let exit = match error {
+        BindError::NoPermission { .. } => Exit::NO_PERMISSION,
+        _ => Exit::FAILED,
+    };
+    fail(&explanation.hint("choose another address with `admin`, or write admin = \"off\""), exit)
+}
+
 pub(crate) fn cannot_bind(error: &BindError) -> Exit {
     let explanation = Explanation::new(error.to_string()).during("opening the listeners");
     match error {
@@ -69,7 +78,9 @@ pub(crate) fn cannot_bind(error: &BindError) -> Exit {
             let directory = path.parent().unwrap_or(path).display();
             fail(&explanation.hint(format!("make its directory: mkdir {directory}")), Exit::FAILED)
         }
-        BindError::UnknownHost { .. } | BindError::Other { .. } => fail(&explanation, Exit::FAILED),
+        BindError::NoPlace { .. } | BindError::UnknownHost { .. } | BindError::Other { .. } => {
+            fail(&explanation, Exit::FAILED)
+        }
     }
 }
 

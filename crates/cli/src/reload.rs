@@ -128,6 +128,9 @@ impl Running {
                 (None, renewing.await)
             }
         };
+        let [made, failed] = &self.reloads;
+        let count = if renewed.is_ok() { made } else { failed };
+        count.set(count.get() + 1);
         match &renewed {
             Ok(_) => self.broken.set(false),
             Err(NotRenewed::Failed(failure)) if self.develops => self.show(failure, changed),
@@ -173,6 +176,9 @@ impl Running {
             dispatch.bound_in_flight(config.limits.in_flight);
         });
         let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
+        if before.admin != config.admin {
+            text.push_str("; `admin` counts from the next start on");
+        }
         if listens_elsewhere(&before.listen, &config.listen) || before.cores != config.cores {
             text.push_str("; `listen` and `cores` count from the next start on");
         }

@@ -11,11 +11,11 @@ use std::{
 };
 
 use config::{Config, Problems};
-use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server};
-use policy::{Outlook, Shared};
+use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server, Sight};
+use policy::{Duty, Outlook, Shared, Standing};
 use proxy::Edge;
 use supervise::{ChangeError, Changed, Supervisor, Watch};
-use telemetry::LogSink;
+use telemetry::{LogSink, Metrics};
 use tokio::{
     sync::{mpsc, oneshot},
     task::spawn_local,
@@ -57,6 +57,9 @@ pub(crate) struct Running {
     /// While it develops: what there is now cannot be loaded.
     pub(crate) broken: Cell<bool>,
     pub(crate) quiet: bool,
+    metrics: Metrics,
+    /// Reloads that were made, and that failed.
+    pub(crate) reloads: [Cell<u64>; 2],
 }
 
 impl Running {
@@ -68,6 +71,7 @@ impl Running {
         (place, sink): (Place, LogSink),
     ) -> Rc<Self> {
         let overrides = project::overrides(up);
+        let metrics = edge.metrics();
         let again = project::again(args);
         Rc::new(Self {
             load: Box::new(move || again(&overrides)),
@@ -80,6 +84,8 @@ impl Running {
             develops: up.reload,
             broken: Cell::new(false),
             quiet: args.quiet,
+            metrics,
+            reloads: Default::default(),
         })
     }
 
@@ -173,7 +179,13 @@ impl Running {
                     continue;
                 }
                 Ask::Ps => Answer::Ps { ps: self.ps() },
-                Ask::Scale { .. } | Ask::Reload | Ask::Restart | Ask::Refork { .. } => Answer::Refused {
+                Ask::Scale { .. }
+                | Ask::Reload
+                | Ask::Restart
+                | Ask::Refork { .. }
+                | Ask::Drain { .. }
+                | Ask::Ready { .. }
+                | Ask::Weight { .. } => Answer::Refused {
                     code: Exit::NOT_RUNNING.0,
                     text:
                         "error: tierce is stopping\n  hint: wait until `tierce ps` finds nothing, then start it again"
@@ -236,8 +248,25 @@ impl Running {
                     Err(error) => refused(&error),
                 }
             }
+            Ask::Drain { node } => self.stand(&node, |standing| standing.duty = Duty::Rests),
+            Ask::Ready { node } => self.stand(&node, |standing| standing.duty = Duty::Serves),
+            Ask::Weight { node, weight } => self.stand(&node, |standing| standing.weight = weight),
             // [`Self::run`] has taken it.
             Ask::Down => Answer::Done { text: "stopping".to_owned() },
+        }
+    }
+
+    fn stand(&self, node: &str, change: impl FnOnce(&mut Standing)) -> Answer {
+        match self.supervisor.stand(node, change) {
+            Ok((Standing { duty, weight }, in_flight)) => {
+                let text = match duty {
+                    Duty::Serves => format!("{node} gets requests, with weight {weight}"),
+                    Duty::Rests => format!("{node} gets no requests until `tierce ready {node}`; it has {in_flight}"),
+                };
+                self.record(&text);
+                Answer::Done { text }
+            }
+            Err(error) => refused(&error),
         }
     }
 
@@ -247,6 +276,18 @@ impl Running {
         let staff = self.supervisor.staff();
         let apps = vec![AppStatus { name, queued, reasons: Some(AppReasons { in_flight, bound, staff }) }];
         Ps { schema: 1, apps, items: self.supervisor.status() }
+    }
+
+    /// What the admin listener tells.
+    pub(crate) fn sight(&self) -> Sight {
+        let [made, failed] = &self.reloads;
+        Sight {
+            ps: self.ps(),
+            obstacle: self.broken.get().then_some("the application cannot be loaded"),
+            metrics: self.metrics.clone(),
+            worker_ends: self.supervisor.worker_ends(),
+            reloads: [("made", made.get()), ("failed", failed.get())],
+        }
     }
 
     async fn scale(&self, app: &str, nodes: u32) -> Answer {

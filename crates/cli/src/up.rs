@@ -1,9 +1,15 @@
 //! `tierce up`: everything is prepared step by step, then it runs.
 
-use std::{io::IsTerminal, sync::Arc, time::Instant};
+use std::{
+    cell::OnceCell,
+    io::IsTerminal,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Instant,
+};
 
 use config::{AccessLog, Config, Listen, Workers};
-use control::{Place, Recorded, Server, wanted_nodes};
+use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
 use proxy::{Address, Bound, Reader, Settings};
 use supervise::{
@@ -19,8 +25,9 @@ use crate::{
     failure::Failure,
     notify::notify,
     project,
-    refuse::{Refusal, cannot_bind, cannot_lock, cannot_start, status},
-    running, say,
+    refuse::{Refusal, cannot_bind, cannot_bind_admin, cannot_lock, cannot_start, status},
+    running::Running,
+    say,
     signals::Signals,
     steps::Steps,
 };
@@ -46,6 +53,7 @@ struct Prepared {
     /// Not there only while an application is developed, which then cannot be loaded.
     interpreter: Result<Interpreter, PrepareError>,
     bound: Bound,
+    admin: Option<AdminBound>,
     began: Instant,
     // Given back when everything else has ended.
     _lock: control::RunLock,
@@ -67,6 +75,13 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         found => found,
     };
     let bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
+    let admin = match &config.admin {
+        config::Admin::Off => None,
+        config::Admin::Socket => Some(None),
+        config::Admin::At(listen) => Some(Some(listen)),
+    };
+    let admin = admin.map(|listen| AdminBound::bind(listen, &place)).transpose();
+    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
@@ -75,7 +90,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         let nodes = say::plural(nodes, "node");
         Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
-    Ok(Prepared { config, nodes, place, interpreter, bound, began, _lock: lock })
+    Ok(Prepared { config, nodes, place, interpreter, bound, admin, began, _lock: lock })
 }
 
 fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
@@ -189,6 +204,9 @@ impl Prepared {
         // Before the application is imported, so that no change is missed.
         let watch = up.reload.then(|| Watch::start(&config)).transpose();
         let watch = watch.map_err(|explanation| Refusal { explanation, exit: Exit::FAILED })?;
+        let running = Rc::<OnceCell<Weak<Running>>>::default();
+        let _admin = answer_watchers(self.admin, &config, &running)
+            .map_err(|error| Refusal::failed("the admin listener cannot be started", &error))?;
         let (python, missing) = match self.interpreter {
             Ok(python) => (python, None),
             Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
@@ -214,7 +232,10 @@ impl Prepared {
         let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let place = (self.place, sink.clone());
-        let running = running::Running::new((args, up), (supervisor, self.nodes), edge, shared, place);
+        let watched = running;
+        let running = Running::new((args, up), (supervisor, self.nodes), edge, shared, place);
+        // It is told once.
+        let _ = watched.set(Rc::downgrade(&running));
         if let Some(failure) = &failure {
             running.show(failure, None);
             running.settle_gate();
@@ -231,6 +252,20 @@ impl Prepared {
         sink.messages().then(detach::ready);
         Ok(running.run(server, calls, &mut signals, watch).await)
     }
+}
+
+/// Answers whoever watches, from now on: that it is starting, and later what runs.
+fn answer_watchers(
+    bound: Option<AdminBound>,
+    config: &Config,
+    running: &Rc<OnceCell<Weak<Running>>>,
+) -> std::io::Result<Option<Admin>> {
+    let (running, name) = (Rc::clone(running), config.name.clone());
+    let look = move || match running.get().and_then(Weak::upgrade) {
+        Some(running) => running.sight(),
+        None => Sight::of_start(&name),
+    };
+    bound.map(|bound| Admin::start(bound, look)).transpose()
 }
 
 /// Starts everything; `missing` says why there is no Python for it. While an application is developed it is no reason to

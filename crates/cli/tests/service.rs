@@ -39,7 +39,7 @@ fn in_the_background_until_down() {
     let ps: serde_json::Value = serde_json::from_str(&project.ok(&["ps", "--format", "json"]).out).unwrap();
     let pid = u32::try_from(ps["items"][0]["pid"].as_u64().unwrap()).unwrap();
     wait_for("the request in the log", || project.ok(&["logs"]).out.contains("GET / 200"));
-    assert_eq!(state(&project), [".gitignore", "control.sock", "lock", "log"]);
+    assert_eq!(state(&project), [".gitignore", "admin.sock", "control.sock", "lock", "log"]);
     project.ok(&["down"]);
     assert_eq!(state(&project), [".gitignore", "lock", "log"]);
     assert!(!testkit::is_alive(pid));

@@ -74,6 +74,20 @@ pub(crate) const KEYS: &[Key] = &[
         "Who may connect to the Unix sockets of `listen`, in the digits of chmod: `\"660\"` the socket's user and group, `\"666\"` whoever may enter its directory.",
     ),
     key(
+        "admin",
+        "address or `\"off\"`",
+        "`admin.sock` in `.tierce/`",
+        "",
+        "Where `/metrics` (Prometheus), `/health`, `/ready` and `/nodes` are answered: `127.0.0.1:9180`, `unix:PATH`. Only loopback addresses and Unix sockets, unless `admin_public` is set. A socket is for the user who runs Tierce, or as `socket_mode` says.",
+    ),
+    key(
+        "admin_public",
+        "true or false",
+        "false",
+        "",
+        "Whether `admin` may be an address that other machines reach: whoever reaches it sees nodes, processes and counts.",
+    ),
+    key(
         "trusted_proxies",
         "list of addresses",
         "none",
@@ -103,6 +117,20 @@ pub(crate) const KEYS: &[Key] = &[
         "false",
         "",
         "Whether responses carry `X-Served-By: web.2/1234`; one that the application sets is then left out.",
+    ),
+    key(
+        "server_timing",
+        "true or false",
+        "false",
+        "",
+        "Whether responses carry `Server-Timing`: how long the request has waited (`queue`) and been worked at (`app`), in milliseconds.",
+    ),
+    key(
+        "traceparent",
+        "`\"make\"` or `\"pass\"`",
+        "`\"make\"`",
+        "",
+        "Whether a request without a valid `traceparent` (W3C Trace Context) gets one, which is marked as sampled; the application and the JSON access log have it. With `pass`, only those that come with one have one.",
     ),
     key("limits.body", "size", "`\"10MB\"`", "", "The longest request body; beyond: 413."),
     key(
@@ -166,10 +194,10 @@ pub(crate) const KEYS: &[Key] = &[
     key("limits.drain", "duration", "`\"30s\"`", "", "How long requests in flight may take when a node is stopped."),
     key(
         "log.access",
-        "`\"auto\"`, `\"text\"`, `\"json\"` or `\"off\"`",
+        "`\"auto\"`, `\"text\"`, `\"json\"`, `\"combined\"` or `\"off\"`",
         "`\"auto\"`",
         "`--access-log`",
-        "The access log; `auto` is text on a terminal and JSON otherwise.",
+        "The access log; `auto` is text on a terminal and JSON otherwise, `combined` the format of Apache and nginx.",
     ),
 ];
 

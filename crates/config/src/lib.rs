@@ -10,6 +10,7 @@ mod read; // a TOML document as values with places
 mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
+mod admin; // where what runs can be watched
 mod trusted; // proxies that are believed
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
@@ -21,7 +22,9 @@ mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
-pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
+pub use model::{
+    AccessLog, Admin, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tracing,
+};
 pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;

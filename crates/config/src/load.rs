@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use units::Bytes;
 
 use crate::{
-    app, env_file, layers, listen,
-    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol},
+    admin, app, env_file, layers, listen,
+    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tracing},
     problem::{Problem, Problems},
     read::{self, Origin, Raw},
     source::{self, Environment, Locate, Overrides, Source},
@@ -66,7 +66,8 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let name = name(values);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
-    let listen = addresses(source, values);
+    let socket_mode = socket_mode(values);
+    let listen = addresses(source, values, socket_mode);
     let trusted_proxies = trusted_proxies(values);
     let config = Config {
         name,
@@ -75,6 +76,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         threads: values.number("threads", 1..=4096).unwrap_or(256),
         cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
         listen,
+        admin: admin::admin(source, values, socket_mode),
         trusted_proxies,
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
@@ -82,6 +84,13 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         env_file,
         user: values.text("user").map(|(user, _)| user),
         expose: if values.flag("expose").unwrap_or(false) { Expose::Shown } else { Expose::Hidden },
+        server_timing: match values.flag("server_timing") {
+            Some(true) => ServerTiming::Shown,
+            _ => ServerTiming::Hidden,
+        },
+        tracing: values
+            .choice("traceparent", &[("make", Tracing::Make), ("pass", Tracing::Pass)])
+            .unwrap_or(Tracing::Make),
         limits: limits(values),
         access_log: values
             .choice(
@@ -90,6 +99,7 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
                     ("auto", AccessLog::Auto),
                     ("text", AccessLog::Text),
                     ("json", AccessLog::Json),
+                    ("combined", AccessLog::Combined),
                     ("off", AccessLog::Off),
                 ],
             )
@@ -133,8 +143,7 @@ fn name(values: &mut Values) -> String {
     name
 }
 
-fn addresses(source: &Source, values: &mut Values) -> Vec<Listen> {
-    let socket_mode = socket_mode(values);
+fn addresses(source: &Source, values: &mut Values, socket_mode: Option<u32>) -> Vec<Listen> {
     let Some(texts) = values.list("listen") else {
         return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080, protocol: Protocol::Http }];
     };

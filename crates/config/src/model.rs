@@ -27,6 +27,8 @@ pub struct Config {
     pub cores: u32,
     /// Where requests come in.
     pub listen: Vec<Listen>,
+    /// Where what runs can be watched.
+    pub admin: Admin,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
     /// The interpreter, if it is not to be searched for.
@@ -41,6 +43,10 @@ pub struct Config {
     pub user: Option<String>,
     /// Whether responses name their worker.
     pub expose: Expose,
+    /// Whether responses say how long what has taken.
+    pub server_timing: ServerTiming,
+    /// Which requests belong to a trace.
+    pub tracing: Tracing,
     /// Bounds.
     pub limits: Limits,
     /// The access log.
@@ -97,6 +103,17 @@ pub enum Listen {
         /// Who may connect, as chmod(1) takes it; otherwise what the umask leaves.
         mode: Option<u32>,
     },
+}
+
+/// Where what runs can be watched: metrics, readiness, nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// A Unix socket beside the state of the run.
+    Socket,
+    /// Here.
+    At(Listen),
+    /// Nowhere.
+    Off,
 }
 
 /// What a listener speaks.
@@ -174,6 +191,24 @@ pub enum Expose {
     Shown,
 }
 
+/// Whether responses say how long they have waited and been worked at (`Server-Timing`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerTiming {
+    /// They do not.
+    Hidden,
+    /// They do.
+    Shown,
+}
+
+/// Which requests belong to a trace (`traceparent`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracing {
+    /// All: whoever comes without one begins one.
+    Make,
+    /// Those that come with one.
+    Pass,
+}
+
 /// How the access log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
@@ -183,6 +218,8 @@ pub enum AccessLog {
     Text,
     /// One JSON object a line.
     Json,
+    /// The combined format of Apache and nginx.
+    Combined,
     /// Not at all.
     Off,
 }

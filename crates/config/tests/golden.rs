@@ -34,8 +34,14 @@ fn describe(config: &Config) -> String {
     if !config.trusted_proxies.is_empty() {
         line("trusted proxies", config.trusted_proxies.to_string());
     }
+    if config.admin != config::Admin::Socket {
+        line("admin", format!("{:?}", config.admin));
+    }
     line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
     line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
+    if (config.server_timing, config.tracing) != (config::ServerTiming::Hidden, config::Tracing::Make) {
+        line("server timing, tracing", format!("{:?}, {:?}", config.server_timing, config.tracing));
+    }
     line("limits", format!("{:?}", config.limits));
     line("access log", format!("{:?}", config.access_log));
     text

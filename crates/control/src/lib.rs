@@ -9,8 +9,10 @@ mod place; // the state directory and its lock
 mod search; // where one runs that was started otherwise
 mod server; // the running side
 mod client; // the asking side
+mod admin; // for those who only watch
 mod state; // what outlives the process
 
+pub use admin::{Admin, AdminBound, Sight};
 pub use client::{AskError, ask};
 pub use place::{LockError, Place, RunLock};
 pub use protocol::{Answer, AppReasons, AppStatus, Ask, Ps};

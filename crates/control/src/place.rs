@@ -24,6 +24,8 @@ use rustix::{
 
 const SOCKET: &str = "control.sock";
 
+const ADMIN_SOCKET: &str = "admin.sock";
+
 /// Names the project, in a directory that is not in it.
 pub(crate) const PROJECT_FILE: &str = "project";
 
@@ -111,9 +113,18 @@ impl Place {
 
     /// The control socket's address, of any length.
     pub(crate) fn socket_name(&self) -> io::Result<SocketName> {
+        self.short_name(SOCKET)
+    }
+
+    /// The same for the admin listener's, where that is beside it.
+    pub(crate) fn admin_socket_name(&self) -> io::Result<SocketName> {
+        self.short_name(ADMIN_SOCKET)
+    }
+
+    fn short_name(&self, file: &str) -> io::Result<SocketName> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&self.directory, flags, Mode::empty())?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(SOCKET);
+        let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(file);
         Ok(SocketName { path, _directory: directory })
     }
 

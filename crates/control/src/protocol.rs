@@ -25,6 +25,23 @@ pub enum Ask {
         /// By their names.
         nodes: Vec<String>,
     },
+    /// A node gets nothing new until it is told to be ready.
+    Drain {
+        /// Its name.
+        node: String,
+    },
+    /// It gets requests again.
+    Ready {
+        /// Its name.
+        node: String,
+    },
+    /// It gets so many requests in proportion to others.
+    Weight {
+        /// Its name.
+        node: String,
+        /// Others have 100.
+        weight: u32,
+    },
     /// Drain and end.
     Down,
 }

@@ -9,8 +9,8 @@ use crate::{
 /// Sorts a field by its name.
 pub(crate) fn kind_of(name: &[u8]) -> FieldKind {
     use FieldKind::{
-        Connection, ContentLength, Expect, Forwarding, HopByHop, Host, Other, Proxy, RequestId, TransferEncoding,
-        Underscore,
+        Connection, ContentLength, Expect, Forwarding, HopByHop, Host, Other, Proxy, RequestId, TraceParent,
+        TraceState, TransferEncoding, Underscore,
     };
     let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     let kind = match name.len() {
@@ -22,6 +22,8 @@ pub(crate) fn kind_of(name: &[u8]) -> FieldKind {
         9 if is("forwarded") || is("x-real-ip") => Forwarding,
         10 if is("connection") => Connection,
         10 if is("keep-alive") => HopByHop,
+        10 if is("tracestate") => TraceState,
+        11 if is("traceparent") => TraceParent,
         12 if is("x-request-id") => RequestId,
         14 if is("content-length") => ContentLength,
         16 if is("proxy-connection") => HopByHop,

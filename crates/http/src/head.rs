@@ -98,6 +98,10 @@ pub enum FieldKind {
     Forwarding,
     /// X-Request-Id.
     RequestId,
+    /// traceparent.
+    TraceParent,
+    /// tracestate, which says nothing without the other.
+    TraceState,
     /// A name with `_`, which CGI variables cannot tell from `-`.
     Underscore,
     /// Proxy, which becomes the variable HTTP_PROXY.

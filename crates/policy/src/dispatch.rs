@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Growth, GrowthChange, Obstacle, Sight, Window, window::Elsewhere};
+use crate::{Duty, Growth, GrowthChange, Obstacle, Sight, Standing, Window, window::Elsewhere};
 
 /// Names a node within one run of Tierce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,14 +131,15 @@ impl Worker {
 struct Node {
     id: NodeId,
     places: Vec<u32>,
-    /// Requests that it was given per worker, in parts of [`UNIT`]: whoever has the least has the next turn.
+    standing: Standing,
+    /// Requests that it was given per worker and by its weight, in parts of [`UNIT`]: whoever has the least has the next turn.
     given: u64,
 }
 
 /// What [`Dispatch::pick`] has to know of a node.
 #[derive(Debug)]
 struct Survey {
-    /// Outstanding work per worker, in parts of [`UNIT`].
+    /// Outstanding work per worker and by the node's weight, in parts of [`UNIT`].
     share: u64,
     place: u32,
 }
@@ -376,8 +377,20 @@ impl<W> Dispatch<W> {
     pub fn add_node(&mut self) -> NodeId {
         self.node_ids += 1;
         let id = NodeId(self.node_ids);
-        self.nodes.push(Node { id, places: Vec::new(), given: self.given });
+        self.nodes.push(Node { id, places: Vec::new(), standing: Standing::default(), given: self.given });
         id
+    }
+
+    /// Changes how a node takes part. What it has already, started or not, it keeps.
+    pub fn set_standing(&mut self, node: NodeId, standing: Standing) {
+        if let Some(node) = self.nodes.iter_mut().find(|known| known.id == node) {
+            node.standing = standing;
+        }
+    }
+
+    /// How a node takes part.
+    pub fn standing(&self, node: NodeId) -> Standing {
+        self.nodes.iter().find(|known| known.id == node).map_or_else(Standing::default, |node| node.standing)
     }
 
     /// A ready worker of `node`, which may have `threads` requests in flight.
@@ -473,6 +486,9 @@ impl<W> Dispatch<W> {
 
     /// How much a node has to do, and which of its workers is next; `None` when none has room.
     fn survey(&self, node: &Node, holder: Option<&Worker>) -> Option<Survey> {
+        if node.standing.duty == Duty::Rests {
+            return None;
+        }
         let mut outstanding = 0u64;
         let mut accepting = 0u64;
         let mut next: Option<(u32, &Worker)> = None;
@@ -489,7 +505,8 @@ impl<W> Dispatch<W> {
                 next = Some((place, worker));
             }
         }
-        Some(Survey { share: outstanding * UNIT / accepting.max(1), place: next?.0 })
+        let share = node.standing.weighed(outstanding * UNIT / accepting.max(1));
+        Some(Survey { share, place: next?.0 })
     }
 
     fn give(&mut self, place: u32) -> WorkerId {
@@ -507,7 +524,7 @@ impl<W> Dispatch<W> {
             // A node that had no turn for long, or is new, has no claim to all the turns that it missed.
             let now = node.given.max(self.given.saturating_sub(UNIT));
             self.given = self.given.max(now);
-            node.given = now + UNIT / (accepting.count() as u64).max(1);
+            node.given = now + node.standing.weighed(UNIT / (accepting.count() as u64).max(1));
         }
         id
     }

@@ -7,6 +7,7 @@
 mod growth; // how many requests an application may have in flight at all
 mod window; // how many unstarted requests a worker may hold
 mod dispatch; // queue and slots of one application: late binding
+mod standing; // how a node takes part, as its operator wants it
 mod shared; // the same behind a lock, and the lease that gives itself back
 mod turns; // which thread of a worker has the next turn
 mod retry; // the right to a second try
@@ -21,5 +22,6 @@ pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use retry::{Tried, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use staff::{Obstacle, Staff, StaffBounds, StaffChange, StaffReason, StaffSight};
+pub use standing::{Duty, Standing};
 pub use turns::{BATCH, Came, Gil, Leave, Start, Turns};
 pub use window::Window;

@@ -2,9 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, TrustedProxies};
+use config::{AccessLog, Config, Expose, OnDisconnect, ServerTiming, Tracing, TrustedProxies};
 use policy::Shared;
-use telemetry::{LineFormat, LogSink};
+use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
     sync::{oneshot, watch},
@@ -35,8 +35,12 @@ pub struct Settings {
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
     pub expose: Expose,
+    /// Whether responses say how long what has taken.
+    pub server_timing: ServerTiming,
+    /// Which requests belong to a trace.
+    pub tracing: Tracing,
     /// How the access log is written, if it is.
-    pub access_log: Option<LineFormat>,
+    pub access_log: Option<AccessFormat>,
 }
 
 /// Whom the access log is for: "auto" writes text for a person and JSON for a program.
@@ -53,10 +57,11 @@ impl Settings {
     pub fn new(config: &Config, reader: Reader) -> Self {
         let access_log = match config.access_log {
             AccessLog::Off => None,
-            AccessLog::Text => Some(LineFormat::Text),
-            AccessLog::Json => Some(LineFormat::Json),
-            AccessLog::Auto if reader == Reader::Person => Some(LineFormat::Text),
-            AccessLog::Auto => Some(LineFormat::Json),
+            AccessLog::Text => Some(AccessFormat::Text),
+            AccessLog::Json => Some(AccessFormat::Json),
+            AccessLog::Combined => Some(AccessFormat::Combined),
+            AccessLog::Auto if reader == Reader::Person => Some(AccessFormat::Text),
+            AccessLog::Auto => Some(AccessFormat::Json),
         };
         Self {
             head: http::Limits::default(),
@@ -67,6 +72,8 @@ impl Settings {
             trusted_proxies: config.trusted_proxies.clone(),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
+            server_timing: config.server_timing,
+            tracing: config.tracing,
             access_log,
         }
     }
@@ -100,6 +107,7 @@ pub struct EdgeError(#[from] io::Error);
 pub struct Edge {
     commands: watch::Sender<Command>,
     threads: Vec<Running>,
+    metrics: Metrics,
     // Sockets in the file system are removed when the edge has gone.
     _bound: Bound,
 }
@@ -129,6 +137,7 @@ pub fn serve(
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let connections_max = connections_max(descriptors, by_thread.len());
+    let metrics = Metrics::new(by_thread.len());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
         let (emptied, ended) = oneshot::channel();
@@ -140,6 +149,7 @@ pub fn serve(
             table: table.clone(),
             commands: commands.subscribe(),
             sink: sink.clone(),
+            counts: metrics.of_thread(index).unwrap_or_default(),
             emptied,
         };
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -154,10 +164,15 @@ pub fn serve(
         })?;
         threads.push(Running { emptied: ended, handle: Some(handle) });
     }
-    Ok(Edge { commands, threads, _bound: bound })
+    Ok(Edge { commands, threads, metrics, _bound: bound })
 }
 
 impl Edge {
+    /// What is counted of requests and connections, also after the edge has gone.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
     /// New settings for requests from now on.
     pub fn set(&self, settings: Settings) {
         self.commands.send_modify(|command| command.settings = settings);

@@ -262,7 +262,7 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
             FieldKind::Variable => writer.variable(name, value),
             FieldKind::Host if host.is_some() => {}
             FieldKind::Forwarding if request.told.is_some() => writer.field(name, value),
-            kind if passes(kind) => writer.field(name, value),
+            kind if passes(kind) && request.trace.passes(kind) => writer.field(name, value),
             _ => {}
         }
     }
@@ -270,6 +270,9 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
         writer.field(b"Host", host.of(input));
     }
     writer.field(b"X-Request-Id", request.id.as_bytes());
+    if let Some(context) = request.trace.context() {
+        writer.field(b"traceparent", context.as_bytes());
+    }
     writer.finish(&input[upload.inline()]);
 }
 

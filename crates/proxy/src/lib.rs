@@ -13,6 +13,7 @@ mod connection; // buffers, reading and writing, keep-alive
 mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request
 mod client; // who it comes from
+mod trace; // which trace it belongs to
 mod body; // the request's body, read as fast as it is wanted
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
@@ -20,11 +21,12 @@ mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
-mod page; // the answer to everything while the application cannot be loaded
+mod accept; // in which form a client likes it
+mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended
 
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};
-pub use listener::{Address, BindError, Bound, bind};
+pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;
 
 /// How workers are reached from here.

@@ -23,8 +23,10 @@ const BACKLOG: i32 = 4096;
 
 /// A listening socket of one thread.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub enum Listener {
+    /// TCP.
     Tcp(std::net::TcpListener),
+    /// A socket in the file system.
     Unix(UnixListener),
 }
 
@@ -103,6 +105,14 @@ pub enum BindError {
         /// Where.
         address: Address,
     },
+    /// The directory of the socket cannot be used.
+    #[error("cannot listen in {path}: {error}", path = path.display())]
+    NoPlace {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The host name has no address.
     #[error("the host of {address} has no address: {error}")]
     UnknownHost {
@@ -122,6 +132,11 @@ pub enum BindError {
 }
 
 impl Bound {
+    /// The sockets of all threads, for whoever serves them in another way; those in the file system stay as long as this.
+    pub fn take_listeners(&mut self) -> impl Iterator<Item = Listener> + use<> {
+        std::mem::take(&mut self.by_thread).into_iter().flatten().map(|(_, listener)| listener)
+    }
+
     /// The addresses, in the order of `listen`.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses

@@ -1,9 +1,16 @@
-//! The page that is the answer to everything while the application cannot be loaded, in the form that the client likes.
+//! What is answered in the application's place, in the form that the client likes.
 //!
-//! Invariant: it is asked for only by requests that a shut gate has sent away; no other knows of it. What it says is not
-//! decided here.
+//! Invariant: it says how the request has ended and by which id it is found, and nothing of what is inside. The page for an
+//! application that cannot be loaded is asked for only by requests that a shut gate has sent away.
 
 use http::RequestHead;
+use units::{Cause, Ending, RequestId};
+
+use crate::accept::{Accept, Form};
+
+const HTML: &str = "text/html; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/problem+json";
 
 /// One message in two forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,79 +24,98 @@ pub struct Page {
 impl Page {
     /// The type and the text for a client.
     pub(crate) fn of_choice(&self, head: Option<&RequestHead>, input: &[u8]) -> (&'static str, &str) {
-        let fields = head.iter().flat_map(|head| &head.fields);
-        let accepts = fields.filter(|field| field.name.of(input).eq_ignore_ascii_case(b"accept"));
-        if likes_html(accepts.map(|field| field.value.of(input))) {
-            ("text/html; charset=utf-8", &self.html)
-        } else {
-            ("text/plain; charset=utf-8", &self.text)
-        }
+        if Accept::of(head, input).likes_html() { (HTML, &self.html) } else { (TEXT, &self.text) }
     }
 }
 
-/// How much a client likes a type, and how closely it has named it (RFC 9110 §12.5.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
-struct Liking {
-    quality: f32,
-    named: u8,
-}
-
-/// Whether HTML is as good as plain text, or better. Whoever says nothing takes anything.
-fn likes_html<'a>(accepts: impl Iterator<Item = &'a [u8]>) -> bool {
-    let (mut html, mut plain) = (Liking::default(), Liking::default());
-    let mut says_nothing = true;
-    for range in accepts.flat_map(|value| value.split(|byte| *byte == b',')) {
-        let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-        let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        says_nothing &= kind.is_empty();
-        let quality =
-            parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q="))).map_or(1.0, quality);
-        for (liking, name) in [(&mut html, b"text/html".as_slice()), (&mut plain, b"text/plain")] {
-            let named = match kind.as_slice() {
-                b"*/*" => 1,
-                b"text/*" => 2,
-                kind if kind == name => 3,
-                _ => continue,
-            };
-            // The closest range counts, whichever stands first.
-            if liking.named < named {
-                *liking = Liking { quality, named };
-            }
-        }
+/// The type and the text for a request that has ended so; `explained` is one sentence.
+pub(crate) fn of_ending(
+    form: Form,
+    id: RequestId,
+    status: u16,
+    ending: Ending,
+    explained: &str,
+) -> (&'static str, String) {
+    // All of it is ours, and an id has no character that would have to be escaped anywhere.
+    let (reason, cause) = (http::reason_phrase(status), ending.cause.name());
+    match form {
+        Form::Text => (TEXT, format!("{status} {reason}\n\n{cause}: {explained}\nrequest id: {id}\n")),
+        Form::Html => (
+            HTML,
+            format!(
+                "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+                 <meta name=\"viewport\" content=\"width=device-width\">\n<title>{status} {reason}</title>\n\
+                 <style>body {{ font: 16px/1.5 system-ui, sans-serif; margin: 15vh auto; max-width: 36em; padding: 0 1em; \
+                 color-scheme: light dark }} code {{ color: gray }}</style>\n\
+                 <h1>{status} {reason}</h1>\n<p>{}</p>\n<p><code>{cause}</code>, request <code>{id}</code></p>\n</html>\n",
+                sentence(explained)
+            ),
+        ),
+        Form::Json => (
+            JSON,
+            format!(
+                "{{\"type\":\"about:blank\",\"title\":\"{reason}\",\"status\":{status},\"detail\":\"{}\",\
+                 \"ending\":\"{cause}\",\"request_id\":\"{id}\"}}\n",
+                sentence(explained)
+            ),
+        ),
     }
-    says_nothing || (0.0 < html.quality && plain <= html)
 }
 
-/// What is no number from 0 to 1 is not liked.
-fn quality(text: &[u8]) -> f32 {
-    let number = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    number.filter(|quality| (0.0..=1.0).contains(quality)).unwrap_or(0.0)
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}
+
+/// The value of `Proxy-Status` (RFC 9209): the error by its registered name, where there is one that means the same.
+pub(crate) fn proxy_status(ending: Ending) -> String {
+    let cause = ending.cause.name();
+    match ending.cause {
+        // What its `http_protocol_error` means is a mistake of the application, not of the client.
+        Cause::BodyTooLarge | Cause::ClientTimedOut | Cause::HttpProtocolError(_) => {
+            format!("tierce; error=http_request_error; details=\"{cause}\"")
+        }
+        _ => format!("tierce; error={cause}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use units::Phase;
+
     use super::*;
 
     #[test]
-    fn browsers_get_html_and_programs_that_do_not_want_it_get_text() {
-        for (accept, html) in [
-            (&[][..], true),
-            (&[""], true),
-            (&["*/*"], true),
-            (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"], true),
-            (&["application/json", "text/html;q=0.1"], true),
-            (&["TEXT/HTML"], true),
-            (&["text/*"], true),
-            (&["application/json"], false),
-            (&["application/json, text/plain, */*"], false),
-            (&["text/plain"], false),
-            (&["text/html;q=0.5, text/plain"], false),
-            (&["*/*, text/html;q=0"], false),
-            (&["text/html; q=0.000"], false),
-            (&["text/html;level=1;q=0.7, text/plain;q=0.3"], true),
-            (&["image/png"], false),
+    fn an_ending_is_told_in_each_form() {
+        let ending = Ending::new(Cause::QueueTimeout, Phase::Queue);
+        let told = |form| of_ending(form, RequestId::new(255), 503, ending, "no worker became free in time.");
+        let (kind, text) = told(Form::Text);
+        assert_eq!(kind, TEXT);
+        assert_eq!(
+            text,
+            "503 Service Unavailable\n\nqueue_timeout: no worker became free in time.\nrequest id: 00000000000000ff\n"
+        );
+        let (kind, html) = told(Form::Html);
+        assert_eq!(kind, HTML);
+        assert!(html.contains("<p>No worker became free in time.</p>") && html.contains("00000000000000ff"), "{html}");
+        let (kind, json) = told(Form::Json);
+        assert_eq!(kind, JSON);
+        assert_eq!(
+            json,
+            "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"No worker became free \
+             in time.\",\"ending\":\"queue_timeout\",\"request_id\":\"00000000000000ff\"}\n"
+        );
+    }
+
+    #[test]
+    fn errors_have_their_registered_names() {
+        for (cause, expected) in [
+            (Cause::QueueTimeout, "tierce; error=queue_timeout"),
+            (Cause::HttpResponseTimeout, "tierce; error=http_response_timeout"),
+            (Cause::HttpProtocolError(400), "tierce; error=http_request_error; details=\"http_protocol_error\""),
         ] {
-            assert_eq!(likes_html(accept.iter().map(|value| value.as_bytes())), html, "{accept:?}");
+            assert_eq!(proxy_status(Ending::new(cause, Phase::AwaitHead)), expected);
         }
     }
 }

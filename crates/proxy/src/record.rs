@@ -1,13 +1,14 @@
 //! What is told of a request when it has ended: one event, made in one place.
 
 use std::{
+    io::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{RequestHead, Version};
 use policy::NodeLabel;
-use telemetry::RequestEvent;
+use telemetry::{AccessFormat, EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
 use crate::{connection::Connection, request::Request};
@@ -18,6 +19,7 @@ pub(crate) struct Story {
     /// By which it is known, also when its head could not be read.
     pub(crate) id: RequestId,
     pub(crate) began: Instant,
+    asked: Option<Instant>,
     granted: Option<Instant>,
     handed_over: Option<Instant>,
     head_arrived: Option<Instant>,
@@ -33,6 +35,7 @@ impl Story {
         Self {
             id,
             began: now,
+            asked: None,
             granted: None,
             handed_over: None,
             head_arrived: None,
@@ -42,6 +45,11 @@ impl Story {
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    /// It wants a slot.
+    pub(crate) fn asked(&mut self, now: Instant) {
+        self.asked = Some(now);
     }
 
     /// A slot was given.
@@ -80,16 +88,33 @@ impl Story {
         self.bytes_out += bytes;
     }
 
+    /// Appends the `Server-Timing` of a request whose response's head is made `now`: what it has waited for, and how long.
+    pub(crate) fn write_timing(&self, now: Instant, out: &mut Vec<u8>) {
+        let between = |from: Instant, to: Option<Instant>| to.unwrap_or(now).saturating_duration_since(from);
+        let queue = self.asked.map(|asked| ("queue", between(asked, self.granted)));
+        let app = self.handed_over.map(|handed_over| ("app", between(handed_over, self.head_arrived)));
+        let mut before = "Server-Timing: ";
+        for (name, duration) in queue.into_iter().chain(app) {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "{before}{name};dur={:.3}", duration.as_secs_f64() * 1000.0);
+            before = ", ";
+        }
+        if before == ", " {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
     /// `web.2` and 1234, as `X-Served-By` and the log name them.
     pub(crate) fn worker(&self) -> Option<(&str, u32)> {
         self.node.as_ref().map(|node| (node.name.as_str(), self.pid))
     }
 }
 
-/// Writes the request's line to the access log. `request` is `None` when its head could not be read.
+/// Counts the request, and writes its line to the access log. `request` is `None` when its head could not be read.
 pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, story: &Story, ending: Ending) {
-    let Some(format) = connection.thread.settings().access_log else { return };
     let now = Instant::now();
+    count(connection, request, story, ending, now);
+    let Some(format) = connection.thread.settings().access_log else { return };
     let input = &connection.input;
     let between = |from: Option<Instant>, to: Option<Instant>| match (from, to) {
         (Some(from), Some(to)) => microseconds(to.saturating_duration_since(from)),
@@ -117,8 +142,32 @@ pub(crate) fn record(connection: &Connection, request: Option<&Request<'_>>, sto
         worker,
         ending,
         id: story.id,
+        trace: request.and_then(|request| request.trace.context()).map(|context| context.trace),
+        referer: if format == AccessFormat::Combined { said(request, input, b"referer") } else { b"" },
+        user_agent: if format == AccessFormat::Combined { said(request, input, b"user-agent") } else { b"" },
     };
     connection.thread.log(|out| telemetry::write_line(&event, format, out));
+}
+
+fn count(connection: &Connection, request: Option<&Request<'_>>, story: &Story, ending: Ending, now: Instant) {
+    let since = |from: Instant, to: Instant| microseconds(to.saturating_duration_since(from));
+    let left_queue = story.granted.unwrap_or(now);
+    connection.thread.counts.request_ended(&EndedRequest {
+        method: request.map_or(b"", |request| request.method(&connection.input)),
+        status: story.status,
+        ending,
+        total_us: since(story.began, now),
+        queue_us: story.asked.map(|asked| since(asked, left_queue)),
+        bytes_in: story.bytes_in,
+        bytes_out: story.bytes_out,
+    });
+}
+
+/// The value of the first field of this name; empty when there is none.
+fn said<'i>(request: Option<&Request<'_>>, input: &'i [u8], name: &[u8]) -> &'i [u8] {
+    let mut fields = request.iter().flat_map(|request| &request.head.fields);
+    let found = fields.find(|field| field.name.of(input).eq_ignore_ascii_case(name));
+    found.map_or(b"", |field| field.value.of(input))
 }
 
 /// The version that the client speaks, with a gateway if there is one.

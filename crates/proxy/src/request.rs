@@ -12,6 +12,7 @@ use crate::{
     exchange, queue,
     record::{self, Story},
     respond,
+    trace::{self, Trace},
 };
 
 /// What becomes of the connection after a request.
@@ -32,6 +33,7 @@ pub(crate) enum After {
 pub(crate) struct Request<'a> {
     pub(crate) head: &'a RequestHead,
     pub(crate) id: RequestId,
+    pub(crate) trace: Trace,
     /// What a trusted proxy tells of the client.
     pub(crate) told: Option<Told>,
     /// `limits.time`.
@@ -47,12 +49,14 @@ impl Request<'_> {
 /// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
 pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length: usize) -> After {
     let began = Instant::now();
+    connection.thread.counts.request_begun();
     let settings = connection.thread.settings();
     let told = client::told(&connection.peer, &settings.trusted_proxies, head, &connection.input);
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
     let id = id.unwrap_or_else(|| connection.thread.make_id());
     let mut story = Story::begin(began, id);
-    let request = Request { head, id, told, time: settings.time };
+    let trace = trace::of(&connection.thread, settings.tracing, head, &connection.input);
+    let request = Request { head, id, trace, told, time: settings.time };
     let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;
@@ -89,6 +93,7 @@ async fn answer(
         return Ok(respond::tell_options(connection, request, story).await);
     }
     let now = Instant::now();
+    story.asked(now);
     let start_by = now + connection.thread.settings().queue;
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
@@ -107,6 +112,7 @@ async fn refused(connection: &mut Connection, request: &Request<'_>, ending: End
 
 /// Ends a request whose head could not be read; the connection is over.
 pub(crate) async fn refuse(connection: &mut Connection, ending: Ending) {
+    connection.thread.counts.request_begun();
     let mut story = Story::begin(Instant::now(), connection.thread.make_id());
     let ending = match ending.status() {
         Some(status) if ending.cause != Cause::ClientClosed => {

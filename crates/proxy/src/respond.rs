@@ -11,18 +11,20 @@ use std::{
     time::Instant,
 };
 
-use config::Expose;
+use config::{Expose, ServerTiming};
 use http::{ResponseFraming, Version};
 use link::{Abort, Kind, RESPONSE_WINDOW, flags};
 use tokio::task::yield_now;
-use units::{Cause, Ending, Phase, RequestId};
+use units::{Cause, Ending, Phase};
 
 use crate::{
+    accept::Accept,
     body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     exchange::Attempt,
     file::FileBody,
     mailbox::{Head, Turned},
+    page,
     record::Story,
     request::{After, Request},
 };
@@ -297,6 +299,9 @@ fn finish_head(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     http::write_field(out, b"X-Request-Id", story.id.as_bytes());
+    if connection.thread.settings().server_timing == ServerTiming::Shown {
+        story.write_timing(framed.now, out);
+    }
     if connection.thread.settings().expose == Expose::Shown
         && let Some((node, pid)) = story.worker()
     {
@@ -328,14 +333,17 @@ pub(crate) async fn refuse(
     let (kind, text) = match &page {
         Some(page) => page.of_choice(request.map(|request| request.head), &connection.input),
         None => {
-            own = words(story.id, status, ending);
-            ("text/plain; charset=utf-8", own.as_str())
+            let form = Accept::of(request.map(|request| request.head), &connection.input).form();
+            let (kind, text) = page::of_ending(form, story.id, status, ending, explain(ending.cause));
+            own = text;
+            (kind, own.as_str())
         }
     };
     let mut out = std::mem::take(&mut connection.out);
     http::write_status_line(&mut out, status, b"");
     http::write_field(&mut out, b"Content-Type", kind.as_bytes());
     http::write_field(&mut out, b"Cache-Control", b"no-store");
+    http::write_field(&mut out, b"Proxy-Status", page::proxy_status(ending).as_bytes());
     if status == 503 {
         http::write_field(&mut out, b"Retry-After", b"1");
     }
@@ -378,12 +386,6 @@ pub(crate) async fn tell_options(connection: &mut Connection, request: &Request<
     connection.out = out;
     story.answered(200);
     flush(connection, Ending::SERVED).await
-}
-
-/// What is said of a request that has ended so.
-fn words(id: RequestId, status: u16, ending: Ending) -> String {
-    let (reason, cause) = (http::reason_phrase(status), ending.cause.name());
-    format!("{status} {reason}\n\n{cause}: {}\nrequest id: {id}\n", explain(ending.cause))
 }
 
 /// One sentence for the person who sees the answer.

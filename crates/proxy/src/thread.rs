@@ -13,13 +13,13 @@ use std::{
 
 use http::{DateCache, RequestHead};
 use policy::{Shared, WorkerId};
-use telemetry::LogSink;
+use telemetry::{Counts, LogSink};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{Notify, oneshot, watch},
     task::{JoinSet, spawn_local},
 };
-use units::{RequestId, RequestIds};
+use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
     NodeTable, Settings,
@@ -72,6 +72,7 @@ pub(crate) struct Thread {
     /// Which complaints were made, and when.
     complaints: RefCell<HashMap<&'static str, Instant>>,
     sink: LogSink,
+    pub(crate) counts: Arc<Counts>,
     log: RefCell<Vec<u8>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     heads: RefCell<Vec<RequestHead>>,
@@ -87,13 +88,15 @@ pub(crate) struct Start {
     pub(crate) table: watch::Receiver<Arc<NodeTable>>,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
+    /// Nobody else counts there.
+    pub(crate) counts: Arc<Counts>,
     /// Told when the thread has been drained.
     pub(crate) emptied: oneshot::Sender<()>,
 }
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, connections_max, shared, table, mut commands, sink, emptied } = start;
+    let Start { index, listeners, connections_max, shared, table, mut commands, sink, counts, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
     let thread = Rc::new(Thread {
         index,
@@ -113,6 +116,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         wall: Cell::new(wall_clock()),
         complaints: RefCell::default(),
         sink,
+        counts,
         log: RefCell::default(),
         buffers: RefCell::default(),
         heads: RefCell::default(),
@@ -215,12 +219,14 @@ impl Thread {
             self.connection_ended.notified().await;
         }
         self.connections.set(self.connections.get() + 1);
+        self.counts.connection_accepted();
         self.peak.set(self.peak.get().max(self.connections.get()));
         let connection = Connection::new(stream, peer, Rc::clone(self));
         let thread = Rc::clone(self);
         spawn_local(async move {
             connection.serve().await;
             thread.connections.set(thread.connections.get() - 1);
+            thread.counts.connection_closed();
             thread.connection_ended.notify_one();
         });
     }
@@ -278,6 +284,10 @@ impl Thread {
 
     pub(crate) fn make_id(&self) -> RequestId {
         self.ids.borrow_mut().make()
+    }
+
+    pub(crate) fn make_trace(&self) -> TraceContext {
+        TraceContext::make(&mut self.ids.borrow_mut())
     }
 
     /// Microseconds since 1970 at `at`.

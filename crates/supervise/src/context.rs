@@ -11,7 +11,11 @@ use telemetry::LogSink;
 use tokio::sync::watch;
 
 use crate::{
-    ended::OomKills, extension::Extension, interpreter::Interpreter, roster::Roster, start_error::StartError,
+    ended::{Ends, OomKills},
+    extension::Extension,
+    interpreter::Interpreter,
+    roster::Roster,
+    start_error::StartError,
     table::Table,
 };
 
@@ -69,6 +73,7 @@ pub(crate) struct Context {
     pub(crate) listeners: Vec<ListenerName>,
     pub(crate) isolation: Isolation,
     pub(crate) oom_kills: OomKills,
+    pub(crate) ends: Ends,
     pub(crate) roster: Roster,
 }
 
@@ -85,6 +90,7 @@ impl Context {
             listeners: parts.listeners,
             isolation,
             oom_kills: OomKills::new(),
+            ends: Ends::default(),
             roster: Roster::default(),
         };
         (Rc::new(context), parts.config, parts.interpreter)

@@ -52,21 +52,62 @@ fn oom_kills(text: &str) -> u64 {
     lines.filter_map(|number| number.trim().parse::<u64>().ok()).sum()
 }
 
-/// `exited with 3`, `was killed by signal 11 (SIGSEGV)`, …
-pub(crate) fn in_words(code: Option<i32>, signal: Option<i32>, kills: &OomKills) -> String {
-    match (code, signal) {
-        (_, Some(KILL)) if kills.has_grown() => {
+/// A kind of end, for those who count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndKind {
+    /// It was to leave: replaced, scaled down, stopped.
+    Left,
+    /// It has exited by itself.
+    Exit,
+    /// A signal has killed it.
+    Signal,
+    /// The kernel has, for lack of memory.
+    Memory,
+    /// It could not be made.
+    NotForked,
+}
+
+/// How many workers have ended, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Ends([Cell<u64>; 5]);
+
+impl Ends {
+    const NAMES: [&str; 5] = ["left", "exit", "signal", "out_of_memory", "not_forked"];
+
+    pub(crate) fn count(&self, kind: EndKind) {
+        let cell = &self.0[kind as usize];
+        cell.set(cell.get() + 1);
+    }
+
+    pub(crate) fn by_kind(&self) -> Vec<(&'static str, u64)> {
+        Self::NAMES.iter().copied().zip(self.0.iter().map(Cell::get)).collect()
+    }
+}
+
+/// An end and its words: `exited with 3`, `was killed by signal 11 (SIGSEGV)`, …
+#[derive(Clone, Debug)]
+pub(crate) struct How {
+    pub(crate) kind: EndKind,
+    pub(crate) words: String,
+}
+
+/// How a process has ended.
+pub(crate) fn how(code: Option<i32>, signal: Option<i32>, kills: &OomKills) -> How {
+    let (kind, words) = match (code, signal) {
+        (_, Some(KILL)) if kills.has_grown() => (
+            EndKind::Memory,
             "was killed by the kernel, because memory ran out (OOM); limits.memory replaces workers before they are \
              that large"
-                .to_owned()
-        }
+                .to_owned(),
+        ),
         (_, Some(signal)) => match SIGNALS.iter().find(|(number, _)| *number == signal) {
-            Some((_, name)) => format!("was killed by signal {signal} ({name})"),
-            None => format!("was killed by signal {signal}"),
+            Some((_, name)) => (EndKind::Signal, format!("was killed by signal {signal} ({name})")),
+            None => (EndKind::Signal, format!("was killed by signal {signal}")),
         },
-        (Some(code), None) => format!("exited with {code}"),
-        (None, None) => "ended".to_owned(),
-    }
+        (Some(code), None) => (EndKind::Exit, format!("exited with {code}")),
+        (None, None) => (EndKind::Exit, "ended".to_owned()),
+    };
+    How { kind, words }
 }
 
 #[cfg(test)]
@@ -79,6 +120,20 @@ mod tests {
         assert_eq!(oom_kills("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"), 2);
         assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"), 1);
         assert_eq!(oom_kills(""), 0);
+    }
+
+    fn in_words(code: Option<i32>, signal: Option<i32>, kills: &OomKills) -> String {
+        how(code, signal, kills).words
+    }
+
+    #[test]
+    fn ends_are_counted_by_kind() {
+        let ends = Ends::default();
+        for kind in [EndKind::Left, EndKind::Memory, EndKind::Memory, EndKind::NotForked] {
+            ends.count(kind);
+        }
+        let expected = [("left", 1), ("exit", 0), ("signal", 0), ("out_of_memory", 2), ("not_forked", 1)];
+        assert_eq!(ends.by_kind(), expected);
     }
 
     #[test]

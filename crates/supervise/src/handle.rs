@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Instant};
 
 use config::Config;
 use link::LinkEnd;
-use policy::{NodeLabel, WorkerId};
+use policy::{Duty, NodeId, NodeLabel, Standing, WorkerId};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -22,6 +22,8 @@ pub(crate) struct View {
     pub(crate) staff: u32,
     pub(crate) pid: u32,
     pub(crate) born: Instant,
+    /// How it takes part.
+    pub(crate) standing: Standing,
     /// Workers that have gone and whose last requests are being settled.
     pub(crate) settling: Vec<WorkerId>,
     /// Requests of those before them.
@@ -43,6 +45,7 @@ pub(crate) struct WorkerView {
 #[derive(Clone, Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) index: u32,
+    pub(crate) id: NodeId,
     pub(crate) config: Arc<Config>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
     pub(crate) view: Rc<RefCell<View>>,
@@ -52,6 +55,12 @@ impl NodeHandle {
     /// `web.1`
     pub(crate) fn name(&self) -> String {
         format!("{}.{}", self.config.name, self.index)
+    }
+
+    /// Whether it is ready, and gets requests.
+    pub(crate) fn serves(&self) -> bool {
+        let view = self.view.borrow();
+        view.state == State::Ready && view.standing.duty == Duty::Serves
     }
 
     /// How many workers it is to have.
@@ -67,11 +76,13 @@ impl NodeHandle {
 
 /// The item of `ps`.
 pub(crate) fn status(label: &NodeLabel, view: &View, context: &Context) -> NodeStatus {
+    let rests = view.standing.duty == Duty::Rests;
+    let state = if rests && view.state == State::Ready { State::Draining } else { view.state };
     let worker = |WorkerView { pid, id, leaving, link }: &WorkerView| {
         let load = id.map(|id| context.shared.load(id)).unwrap_or_default();
         let vitals = link.as_ref().map(|link| link.vitals()).unwrap_or_default();
         let (threads, rss) = process(*pid);
-        let state = match (view.state, id) {
+        let state = match (state, id) {
             (State::Draining, _) => State::Draining,
             _ if *leaving => State::Draining,
             (_, Some(_)) => State::Ready,
@@ -82,7 +93,7 @@ pub(crate) fn status(label: &NodeLabel, view: &View, context: &Context) -> NodeS
             state: state.into(),
             requests: load.requests,
             in_flight: load.in_flight,
-            slots: load.slots,
+            slots: if rests { 0 } else { load.slots },
             threads,
             rss,
             reasons: Some(WorkerReasons {
@@ -98,7 +109,9 @@ pub(crate) fn status(label: &NodeLabel, view: &View, context: &Context) -> NodeS
     let uts = context.isolation == Isolation::Uts;
     NodeStatus {
         node: label.name.clone(),
-        state: view.state.into(),
+        state: state.into(),
+        weight: view.standing.weight,
+        drained: rests,
         hostname: if uts {
             label.name.clone()
         } else {

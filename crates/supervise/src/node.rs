@@ -32,7 +32,7 @@ use std::{
 };
 
 use config::Config;
-use policy::{NodeId, NodeLabel};
+use policy::{NodeId, NodeLabel, Standing};
 use telemetry::About;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -158,8 +158,8 @@ pub(crate) async fn start(plan: Plan) -> Result<NodeHandle, StartError> {
         }
     }
     let (commands, orders) = mpsc::unbounded_channel();
-    let (index, config) = (node.plan.index, Arc::clone(&node.plan.config));
-    let handle = NodeHandle { index, config, commands, view: Rc::clone(&node.view) };
+    let (index, id, config) = (node.plan.index, node.id, Arc::clone(&node.plan.config));
+    let handle = NodeHandle { index, id, config, commands, view: Rc::clone(&node.view) };
     spawn_local(node.run(orders));
     Ok(handle)
 }
@@ -175,6 +175,7 @@ impl Node {
             staff: plan.workers,
             pid: 0,
             born,
+            standing: Standing::default(),
             settling: Vec::new(),
             past_requests: 0,
         };

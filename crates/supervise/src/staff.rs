@@ -17,7 +17,7 @@ use crate::{
     context::Context,
     handle::NodeHandle,
     node::Command,
-    status::{StaffChanged, StaffStatus, State},
+    status::{StaffChanged, StaffStatus},
 };
 
 /// What is known of the number of workers.
@@ -59,7 +59,7 @@ impl Staffing {
     /// Looks at the nodes, a few times a second.
     pub(crate) fn look(&mut self, now: Instant, context: &Context, nodes: &[NodeHandle]) {
         // One that has no workers yet, or cannot have any, has nothing to do with how many the others need.
-        let nodes: Vec<_> = nodes.iter().filter(|node| node.view.borrow().state == State::Ready).collect();
+        let nodes: Vec<_> = nodes.iter().filter(|node| node.serves()).collect();
         let Some(config) = nodes.first().map(|node| &node.config) else {
             self.meter = None;
             return;

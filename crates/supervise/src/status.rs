@@ -44,6 +44,12 @@ pub struct NodeStatus {
     pub node: String,
     /// `starting`, `ready`, `draining`, `failed`, `stopped`
     pub state: String,
+    /// How many requests it gets in proportion to others, which have 100; not told where it is that.
+    #[serde(default = "usual_weight", skip_serializing_if = "is_usual_weight")]
+    pub weight: u32,
+    /// It gets nothing until it is told to be ready; not told where it is not so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
     /// What `gethostname()` says there.
     pub hostname: String,
     /// `uts` or `env`
@@ -64,6 +70,15 @@ pub struct NodeStatus {
     pub uptime: f64,
     /// Its workers.
     pub workers: Vec<WorkerStatus>,
+}
+
+fn usual_weight() -> u32 {
+    policy::Standing::WEIGHT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_usual_weight(weight: &u32) -> bool {
+    *weight == usual_weight()
 }
 
 /// A worker as `ps` shows it.

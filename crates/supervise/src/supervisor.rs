@@ -5,13 +5,14 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use config::Config;
-use policy::Outlook;
+use policy::{Outlook, Standing};
 use tokio::{
     sync::{Notify, Semaphore, oneshot},
     task::{JoinHandle, JoinSet, spawn_local},
@@ -42,6 +43,8 @@ struct Inner {
     interpreter: RefCell<Interpreter>,
     nodes: Rc<RefCell<Vec<NodeHandle>>>,
     staffing: Rc<RefCell<Staffing>>,
+    /// How nodes take part, by their numbers, where that was said; also of those that replace them.
+    standings: RefCell<HashMap<u32, Standing>>,
     generation: Cell<u32>,
     busy: RefCell<Option<String>>,
     idle: Notify,
@@ -211,6 +214,7 @@ impl Supervisor {
             interpreter: RefCell::new(interpreter),
             nodes: Rc::default(),
             staffing: Rc::default(),
+            standings: RefCell::default(),
             generation: Cell::new(1),
             busy: RefCell::default(),
             idle: Notify::new(),
@@ -239,6 +243,7 @@ impl Supervisor {
             Ok(self.retire([]).await)
         } else {
             let leaving = self.inner.nodes.borrow_mut().split_off(nodes as usize);
+            self.inner.standings.borrow_mut().retain(|index, _| leaving.iter().all(|node| node.index != *index));
             Ok(self.retire(leaving).await)
         }
     }
@@ -324,6 +329,27 @@ impl Supervisor {
         Ok(changed)
     }
 
+    /// Changes how a node takes part, at once, whatever else is under way; returns how it takes part now and how many
+    /// requests it has.
+    pub fn stand(&self, name: &str, change: impl FnOnce(&mut Standing)) -> Result<(Standing, u64), ChangeError> {
+        let nodes = self.inner.nodes.borrow();
+        let Some(node) = nodes.iter().find(|node| node.name() == name) else {
+            let known = nodes.iter().map(NodeHandle::name).collect();
+            return Err(ChangeError::NoNode { name: name.to_owned(), known });
+        };
+        let mut standing = node.view.borrow().standing;
+        change(&mut standing);
+        self.inner.standings.borrow_mut().insert(node.index, standing);
+        self.set_standing(node, standing);
+        let in_flight = node.workers().iter().map(|worker| self.inner.context.shared.load(*worker).awaited()).sum();
+        Ok((standing, in_flight))
+    }
+
+    fn set_standing(&self, node: &NodeHandle, standing: Standing) {
+        node.view.borrow_mut().standing = standing;
+        self.inner.context.shared.change(Instant::now(), |dispatch| dispatch.set_standing(node.id, standing));
+    }
+
     /// From now on the nodes get only what was accepted already, and nothing is started any more.
     pub fn wind_down(&self) {
         self.inner.ending.set(true);
@@ -371,6 +397,11 @@ impl Supervisor {
     /// How many workers there are and why, where their number adapts.
     pub fn staff(&self) -> Option<StaffStatus> {
         self.inner.staffing.borrow().status()
+    }
+
+    /// How many workers have ended, by kind.
+    pub fn worker_ends(&self) -> Vec<(&'static str, u64)> {
+        self.inner.context.ends.by_kind()
     }
 
     /// What `ps` shows.
@@ -467,6 +498,8 @@ impl Supervisor {
             return;
         }
         for node in &started {
+            let standing = self.inner.standings.borrow().get(&node.index).copied();
+            standing.into_iter().for_each(|standing| self.set_standing(node, standing));
             // A node that has gone again says so itself.
             let _ = node.commands.send(Command::Activate);
         }

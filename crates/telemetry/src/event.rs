@@ -2,13 +2,24 @@
 
 use std::net::IpAddr;
 
-use units::{Ending, Phase, RequestId};
+use units::{Ending, Phase, RequestId, TraceId};
 
 use crate::{
+    combined,
     escape::{write_json, write_text},
-    lines::LineFormat,
     time::{write_clock, write_instant, write_ms, write_number},
 };
+
+/// How the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+    /// The combined format of Apache and nginx.
+    Combined,
+}
 
 /// What is told of one request when it has ended.
 #[derive(Clone, Copy, Debug)]
@@ -43,13 +54,20 @@ pub struct RequestEvent<'a> {
     pub ending: Ending,
     /// Its id.
     pub id: RequestId,
+    /// The trace that it belongs to, if it does.
+    pub trace: Option<TraceId>,
+    /// Where the client says it has found the target; only for the combined format.
+    pub referer: &'a [u8],
+    /// What the client says it is; only for the combined format.
+    pub user_agent: &'a [u8],
 }
 
 /// Appends the event as one line.
-pub fn write_line(event: &RequestEvent<'_>, format: LineFormat, out: &mut Vec<u8>) {
+pub fn write_line(event: &RequestEvent<'_>, format: AccessFormat, out: &mut Vec<u8>) {
     match format {
-        LineFormat::Text => text(event, out),
-        LineFormat::Json => json(event, out),
+        AccessFormat::Text => text(event, out),
+        AccessFormat::Json => json(event, out),
+        AccessFormat::Combined => combined::write(event, out),
     }
 }
 
@@ -134,6 +152,10 @@ fn json(event: &RequestEvent<'_>, out: &mut Vec<u8>) {
     write_json(phase(event.ending.phase).as_bytes(), out);
     key(b"tierce.request_id", out);
     write_json(event.id.as_bytes(), out);
+    if let Some(trace) = event.trace {
+        key(b"trace_id", out);
+        write_json(&trace.to_hex(), out);
+    }
     out.extend_from_slice(b"}\n");
 }
 
@@ -189,13 +211,16 @@ mod tests {
             worker: 1234,
             ending: Ending::SERVED,
             id: RequestId::new(255),
+            trace: TraceId::new(255),
+            referer: b"",
+            user_agent: b"",
         }
     }
 
     #[test]
     fn a_line_for_people() {
         let mut out = Vec::new();
-        write_line(&event(), LineFormat::Text, &mut out);
+        write_line(&event(), AccessFormat::Text, &mut out);
         let refused = RequestEvent {
             method: b"",
             target: b"",
@@ -206,7 +231,7 @@ mod tests {
             ending: Ending::new(Cause::ClientClosed, Phase::ReadHead),
             ..event()
         };
-        write_line(&refused, LineFormat::Text, &mut out);
+        write_line(&refused, AccessFormat::Text, &mut out);
         let text = String::from_utf8(out).unwrap();
         let (times, lines): (Vec<_>, Vec<_>) = text.lines().map(|line| line.split_once(' ').unwrap()).unzip();
         // The hour is that of the place where this runs.
@@ -224,7 +249,7 @@ mod tests {
     #[test]
     fn a_line_for_programs() {
         let mut out = Vec::new();
-        write_line(&event(), LineFormat::Json, &mut out);
+        write_line(&event(), AccessFormat::Json, &mut out);
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
         for (name, expected) in [
@@ -237,6 +262,7 @@ mod tests {
             ("tierce.worker", 1234.into()),
             ("tierce.ending", "served".into()),
             ("tierce.request_id", "00000000000000ff".into()),
+            ("trace_id", "000000000000000000000000000000ff".into()),
         ] {
             assert_eq!(value[name], expected, "{name}");
         }

@@ -11,6 +11,8 @@ struct Second {
     utc: String,
     /// The same where the machine is.
     local: String,
+    /// `24/Nov/2026:12:33:00 +0100`
+    combined: String,
 }
 
 thread_local! {
@@ -22,6 +24,11 @@ pub(crate) fn write_clock(unix_us: u64, out: &mut Vec<u8>) {
     with_second(unix_us, |second| out.extend_from_slice(second.local.as_bytes()));
     out.push(b'.');
     write_padded(unix_us / 1_000 % 1_000, 3, out);
+}
+
+/// Appends `24/Nov/2026:12:33:00 +0100`.
+pub(crate) fn write_combined(unix_us: u64, out: &mut Vec<u8>) {
+    with_second(unix_us, |second| out.extend_from_slice(second.combined.as_bytes()));
 }
 
 /// Appends `2026-11-24T12:33:00.123456Z` (RFC 3339).
@@ -42,6 +49,7 @@ fn with_second(unix_us: u64, with: impl FnOnce(&Second)) {
             let shown = |zone| at.to_zoned_datetime(zone).strftime("%Y-%m-%dT%H:%M:%S").to_string();
             last.utc = shown(TimeZone::UTC);
             last.local = shown(TimeZone::system());
+            last.combined = at.to_zoned_datetime(TimeZone::system()).strftime("%d/%b/%Y:%H:%M:%S %z").to_string();
         }
         with(last);
     });

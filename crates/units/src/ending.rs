@@ -91,30 +91,66 @@ impl Ending {
 }
 
 impl Cause {
+    /// The words of all causes, by [`Cause::number`].
+    pub const NAMES: [&str; 14] = [
+        "served",
+        "app_exception",
+        "app_not_loaded",
+        "body_too_large",
+        "client_closed",
+        "client_timed_out",
+        "draining",
+        "http_protocol_error",
+        "http_response_timeout",
+        "http_response_incomplete",
+        "queue_full",
+        "queue_timeout",
+        "proxy_internal_error",
+        "worker_crashed",
+    ];
+
+    /// Its place in [`Cause::NAMES`].
+    pub fn number(self) -> usize {
+        match self {
+            Self::Served => 0,
+            Self::AppException => 1,
+            Self::AppNotLoaded => 2,
+            Self::BodyTooLarge => 3,
+            Self::ClientClosed => 4,
+            Self::ClientTimedOut => 5,
+            Self::Draining => 6,
+            Self::HttpProtocolError(_) => 7,
+            Self::HttpResponseTimeout => 8,
+            Self::HttpResponseIncomplete => 9,
+            Self::QueueFull => 10,
+            Self::QueueTimeout => 11,
+            Self::ProxyInternalError => 12,
+            Self::WorkerCrashed => 13,
+        }
+    }
+
     /// The word for logs, metrics and error pages.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Served => "served",
-            Self::AppException => "app_exception",
-            Self::AppNotLoaded => "app_not_loaded",
-            Self::BodyTooLarge => "body_too_large",
-            Self::ClientClosed => "client_closed",
-            Self::ClientTimedOut => "client_timed_out",
-            Self::Draining => "draining",
-            Self::HttpProtocolError(_) => "http_protocol_error",
-            Self::HttpResponseTimeout => "http_response_timeout",
-            Self::HttpResponseIncomplete => "http_response_incomplete",
-            Self::QueueFull => "queue_full",
-            Self::QueueTimeout => "queue_timeout",
-            Self::ProxyInternalError => "proxy_internal_error",
-            Self::WorkerCrashed => "worker_crashed",
-        }
+        Self::NAMES[self.number()]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn causes_have_their_names() {
+        for (cause, name) in [
+            (Cause::Served, "served"),
+            (Cause::ClientTimedOut, "client_timed_out"),
+            (Cause::HttpProtocolError(400), "http_protocol_error"),
+            (Cause::QueueTimeout, "queue_timeout"),
+            (Cause::WorkerCrashed, "worker_crashed"),
+        ] {
+            assert_eq!(cause.name(), name);
+        }
+    }
 
     #[test]
     fn a_status_exists_only_before_the_head_has_left() {

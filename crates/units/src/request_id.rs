@@ -69,11 +69,16 @@ impl RequestIds {
 
     /// The next id. (The mixer is SplitMix64's finalizer, a bijection on 64 bits.)
     pub fn make(&mut self) -> RequestId {
+        RequestId::new(self.number())
+    }
+
+    /// A number of the same source.
+    pub(crate) fn number(&mut self) -> u64 {
         self.next = self.next.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.next;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        RequestId::new(z ^ (z >> 31))
+        z ^ (z >> 31)
     }
 }
 

@@ -304,3 +304,42 @@ fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
         }
     }
 }
+
+/// How many of so many single requests each of two nodes gets.
+fn split(dispatch: &mut Dispatch<u32>, ids: &[WorkerId], requests: u32) -> [u32; 2] {
+    let mut counts = [0; 2];
+    for _ in 0..requests {
+        let worker = go(dispatch);
+        dispatch.start(worker, Duration::ZERO);
+        dispatch.end(worker, Stage::Started, Duration::ZERO);
+        counts[usize::from(worker != ids[0])] += 1;
+    }
+    counts
+}
+
+#[test]
+fn nodes_get_requests_in_proportion_to_their_weight() {
+    for (weight, expected) in
+        [(100, [150, 150]), (50, [100, 200]), (200, [200, 100]), (10, [27, 273]), (1000, [273, 27])]
+    {
+        let (mut dispatch, ids) = app(2, 1, 8);
+        let node = dispatch.nodes[0].id;
+        dispatch.set_standing(node, Standing { duty: Duty::Serves, weight });
+        let counts = split(&mut dispatch, &ids, 300);
+        assert!(counts[0].abs_diff(expected[0]) <= 3, "{weight}: {counts:?}");
+    }
+}
+
+#[test]
+fn a_node_that_rests_gets_nothing_until_it_serves_again() {
+    let (mut dispatch, ids) = app(2, 1, 8);
+    let [first, second] = [dispatch.nodes[0].id, dispatch.nodes[1].id];
+    let rests = Standing { duty: Duty::Rests, ..Standing::default() };
+    dispatch.set_standing(first, rests);
+    assert_eq!(split(&mut dispatch, &ids, 10), [0, 10]);
+    dispatch.set_standing(second, rests);
+    let Admission::Wait(ticket) = dispatch.admit(|| 1) else { panic!("nobody serves") };
+    assert_eq!(dispatch.next_grant(), None);
+    dispatch.set_standing(first, Standing::default());
+    assert_eq!(dispatch.next_grant(), Some((1, ids[0], ticket)));
+}

@@ -64,6 +64,8 @@ impl Scripted {
             queue: DEADLINE,
             on_disconnect: OnDisconnect::Finish,
             expose: Expose::Hidden,
+            server_timing: config::ServerTiming::Hidden,
+            tracing: config::Tracing::Make,
             access_log: None,
         };
         change(&mut settings);

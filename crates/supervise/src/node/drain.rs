@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::{Event, Node, SETTLE_GRACE};
 use crate::{
+    ended::EndKind,
     status::State,
     worker::Occupant,
     zygote::{Order, Said},
@@ -27,6 +28,8 @@ impl Node {
         context.table.drain(&ids);
         self.show();
         self.view.borrow_mut().state = State::Draining;
+        let had_one = self.places.iter().filter(|place| 0 < place.occupant.pid());
+        had_one.for_each(|_| context.ends.count(EndKind::Left));
         let in_time = timeout(limit, context.shared.drained(&ids)).await.is_ok();
         let cut = ids.iter().map(|id| context.shared.load(*id).awaited()).sum();
         context.table.cut_off(&ids);

@@ -9,7 +9,7 @@ use tokio::task::spawn_local;
 use super::{Event, Node, Plan, Process, Serial};
 use crate::{
     backoff::{Backoff, Reached},
-    ended,
+    ended::{self, EndKind, How},
     explanation::Explanation,
     output,
     start_error::StartError,
@@ -37,13 +37,14 @@ impl Node {
                 Ok(())
             }
             Said::ForkFailed { worker, cause } => {
-                self.worker_ended(worker, &format!("could not be forked: {cause}"));
+                let words = format!("could not be forked: {cause}");
+                self.worker_ended(worker, &How { kind: EndKind::NotForked, words });
                 Ok(())
             }
             Said::Exited { pid, code, signal } => {
                 let place = self.places.iter().find(|place| place.occupant.pid() == pid).map(|place| place.number);
                 if let Some(number) = place {
-                    self.worker_ended(number, &ended::in_words(code, signal, &self.plan.context.oom_kills));
+                    self.worker_ended(number, &ended::how(code, signal, &self.plan.context.oom_kills));
                 }
                 Ok(())
             }
@@ -136,17 +137,14 @@ impl Node {
             self.keep().await;
             return Ok(());
         }
-        let how = ended::in_words(
-            how.and_then(|how| how.code()),
-            how.and_then(|how| how.signal()),
-            &self.plan.context.oom_kills,
-        );
+        let how =
+            ended::how(how.and_then(|how| how.code()), how.and_then(|how| how.signal()), &self.plan.context.oom_kills);
         if 0 < process.place {
             self.worker_ended(process.place, &how);
             return Ok(());
         }
         if !self.places.iter().any(|place| matches!(place.occupant, Occupant::Ready { .. })) && !self.active {
-            let explanation = Explanation::new(format!("{} {how} while it was being started", self.label.name))
+            let explanation = Explanation::new(format!("{} {} while it was being started", self.label.name, how.words))
                 .during("importing the application and starting its workers")
                 .place(self.plan.config.app.to_string())
                 .hint("the log has what it has printed: `tierce logs`");
@@ -156,8 +154,8 @@ impl Node {
         self.view.borrow_mut().state = State::Starting;
         let delay = self.zygote_backoff.died(self.zygote_born, Instant::now(), Reached::Ready);
         self.say(&format!(
-            "{}: its first process {how}, and its workers are ended with it; it is started again",
-            self.label.name
+            "{}: its first process {}, and its workers are ended with it; it is started again",
+            self.label.name, how.words
         ));
         self.later(delay, Event::Restart);
         Ok(())
@@ -168,6 +166,8 @@ impl Node {
         self.give_up_refork("the node has lost its first process");
         let lost: Vec<_> =
             self.places.iter_mut().map(|place| std::mem::replace(&mut place.occupant, Occupant::Nobody)).collect();
+        let had_one = lost.iter().filter(|occupant| 0 < occupant.pid());
+        had_one.for_each(|_| self.plan.context.ends.count(EndKind::Signal));
         lost.iter().filter_map(Occupant::id).for_each(|id| self.dismiss(id));
         self.places.truncate(self.staff as usize);
         self.places.iter_mut().for_each(|place| place.stay = Stay::Unbounded);

@@ -10,6 +10,7 @@ use tokio::{task::spawn_local, time::timeout};
 use super::{Event, Node, SETTLE_GRACE, Seen, Serial};
 use crate::{
     backoff::Reached,
+    ended::{EndKind, How},
     output,
     start_error::StartError,
     status::State,
@@ -93,7 +94,8 @@ impl Node {
     }
 
     /// A worker has gone: its requests are settled by the edge, and its place is filled again.
-    pub(super) fn worker_ended(&mut self, number: u32, how: &str) {
+    pub(super) fn worker_ended(&mut self, number: u32, how: &How) {
+        let How { kind, words: how } = how;
         let Some(place) = self.place(number) else { return };
         let occupant = std::mem::replace(&mut place.occupant, Occupant::Nobody);
         let (pid, id) = (occupant.pid(), occupant.id());
@@ -106,6 +108,7 @@ impl Node {
             Occupant::Ready { born, .. } => place.backoff.died(born, Instant::now(), Reached::Ready),
         };
         let (hopeless, stay) = (place.backoff.is_hopeless(), place.stay);
+        self.plan.context.ends.count(if stay == Stay::Unbounded { *kind } else { EndKind::Left });
         if let Some(id) = id {
             self.dismiss(id);
         }
