@@ -11,6 +11,7 @@ mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod trusted; // proxies that are believed
+mod secure; // certificates, redirect, PROXY protocol
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
@@ -21,7 +22,9 @@ mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
-pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
+pub use model::{
+    AccessLog, AppRef, CertificateFiles, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ProxyProtocol, Tls,
+};
 pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;

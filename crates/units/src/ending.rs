@@ -20,6 +20,8 @@ pub enum Cause {
     ClientTimedOut,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
+    /// It came in plain HTTP where HTTPS is spoken.
+    HttpOnHttpsPort,
     /// The request cannot be understood (RFC 9112) or is refused as ambiguous; the status says which.
     HttpProtocolError(u16),
     /// The application gave no response head within `limits.time` (RFC 9209 `http_response_timeout`).
@@ -79,6 +81,7 @@ impl Ending {
             Cause::AppException | Cause::AppNotLoaded => Some(500),
             Cause::BodyTooLarge => Some(413),
             Cause::ClientTimedOut => Some(408),
+            Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
             Cause::HttpResponseTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
@@ -101,6 +104,7 @@ impl Cause {
             Self::ClientClosed => "client_closed",
             Self::ClientTimedOut => "client_timed_out",
             Self::Draining => "draining",
+            Self::HttpOnHttpsPort => "http_on_https_port",
             Self::HttpProtocolError(_) => "http_protocol_error",
             Self::HttpResponseTimeout => "http_response_timeout",
             Self::HttpResponseIncomplete => "http_response_incomplete",
