@@ -29,7 +29,7 @@ const ARRIVAL_TIME: Duration = Duration::from_secs(10);
 
 /// Handshakes that one thread has begun and not ended. With one more the oldest is given up: those of real clients take a few
 /// round trips, and each holds some tens of kilobytes.
-const HANDSHAKES_MAX: usize = 1024;
+const HANDSHAKES_MAX: usize = 512;
 
 /// Bytes of a proxy's header that are looked at in one go.
 const LOOK: usize = 256;

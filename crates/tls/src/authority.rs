@@ -97,7 +97,7 @@ impl Authority {
         if self.key().exists() {
             return Ok(());
         }
-        let parent = self.directory.parent().unwrap_or(Path::new("/"));
+        let parent = self.directory.parent().unwrap_or_else(|| Path::new("/"));
         DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         let next = parent.join(format!("ca.{}", std::process::id()));
         let _ = fs::remove_dir_all(&next);
