@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 use crate::{
     args::{Args, Format},
+    certificates,
     exit::Exit,
     outcome::{self, Fault},
     project,
@@ -52,6 +53,9 @@ pub(crate) fn check(args: &Args) -> Exit {
     let mut faults: Vec<_> = problems.iter().map(Fault::from).collect();
     let mut found = None;
     if let Some(config) = config.map(Arc::new) {
+        let (wrong, notices) = certificates::check(&config);
+        faults.extend(wrong.into_iter().map(Fault::from));
+        notices.iter().for_each(|notice| say::message(&certificates::warning(notice)));
         match import(args, &config) {
             Ok(interpreter) => found = Some((config, interpreter)),
             Err(refusal) => faults.push(refusal.into()),

@@ -12,6 +12,7 @@ mod up; // the running Tierce
 mod steps; // progress on long steps
 mod refuse; // why it does not start
 mod detach; // the same in the background
+mod certificates; // of the https listeners
 mod notify; // the service manager
 mod signals; // what asks it to stop or to reload
 mod running; // what it does while it runs

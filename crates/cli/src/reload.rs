@@ -25,12 +25,13 @@ use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Re
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
+    certificates,
     exit::Exit,
     failure::Failure,
     notify::{monotonic_us, notify},
     page::page,
     project,
-    refuse::status,
+    refuse::{Refusal, status},
     running::{Running, done},
     up::{line_format, listens_elsewhere, reader, record},
 };
@@ -159,6 +160,7 @@ impl Running {
         let began = Instant::now();
         let before = self.supervisor.config();
         let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
+        let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
         let interpreter = find_interpreter(&config)
             .await
             .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
@@ -170,6 +172,7 @@ impl Running {
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
+        self.exchange_certificates(certificates);
         self.sink.set_format(line_format(&config));
         self.shared.change(Instant::now(), |dispatch| {
             dispatch.bound_queue(config.limits.queue_length);
@@ -194,6 +197,18 @@ async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, PrepareEr
         tokio::task::spawn_blocking(move || supervise::find_or_make(&config, &project::environment(), &mut |_| ()));
     let broken = |error: JoinError| Explanation::new("cannot look for Python").cause(error.to_string());
     found.await.unwrap_or_else(|error| Err(broken(error).into()))
+}
+
+fn refused(refusals: &[Refusal], config: &Config) -> Failure {
+    let texts: Vec<_> = refusals.iter().map(|refusal| refusal.explanation.to_string()).collect();
+    let exit = refusals.first().map_or(Exit::FAILED, |refusal| refusal.exit);
+    match refusals {
+        [only] => Failure::of_explanation(&only.explanation, &config.project, exit),
+        _ => {
+            let explanation = Explanation::new("the certificates cannot be used").detail(texts.join("\n"));
+            Failure::of_explanation(&explanation, &config.project, exit)
+        }
+    }
 }
 
 fn not_renewed(error: &ChangeError, config: &Config) -> NotRenewed {

@@ -47,6 +47,8 @@ pub(crate) struct Running {
     pub(crate) load: Box<dyn Fn() -> Result<Config, Problems>>,
     pub(crate) supervisor: Supervisor,
     pub(crate) edge: RefCell<Option<Edge>>,
+    /// Of the https listeners, if there are any.
+    pub(crate) certificates: RefCell<Option<tls::Store>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) place: Place,
     pub(crate) sink: LogSink,
@@ -66,7 +68,7 @@ impl Running {
     pub(crate) fn new(
         (args, up): (&Args, &Up),
         (supervisor, nodes): (Supervisor, u32),
-        edge: Edge,
+        (edge, certificates): (Edge, Option<tls::Store>),
         shared: Arc<Shared>,
         (place, sink): (Place, LogSink),
     ) -> Rc<Self> {
@@ -77,6 +79,7 @@ impl Running {
             load: Box::new(move || again(&overrides)),
             supervisor,
             edge: RefCell::new(Some(edge)),
+            certificates: RefCell::new(certificates),
             shared,
             place,
             sink,
@@ -100,9 +103,11 @@ impl Running {
         let mut waiting = Vec::new();
         let until_stopped = async {
             let mut developing = std::pin::pin!(self.develop(watch));
+            let mut keeping = std::pin::pin!(self.keep_certificates());
             loop {
                 tokio::select! {
                     never = &mut developing => match never {},
+                    never = &mut keeping => match never {},
                     call = calls.recv() => match call {
                         Some(Call { ask: Ask::Down, answer }) => break waiting.push(answer),
                         Some(call) => self.begin(call),

@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     args::{Args, Up, name_and_number},
-    detach,
+    certificates, detach,
     exit::Exit,
     failure::Failure,
     notify::notify,
@@ -54,6 +54,8 @@ struct Prepared {
     interpreter: Result<Interpreter, PrepareError>,
     bound: Bound,
     admin: Option<AdminBound>,
+    /// Of the https listeners, if there are any.
+    certificates: Option<tls::Store>,
     began: Instant,
     // Given back when everything else has ended.
     _lock: control::RunLock,
@@ -74,7 +76,11 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         Err(error) if !up.reload => return Err(not_prepared(error).say()),
         found => found,
     };
-    let bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
+    let certificates = open_certificates(&config)?;
+    let mut bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
+    if let Some(store) = &certificates {
+        bound.secure(store.server());
+    }
     let admin = match &config.admin {
         config::Admin::Off => None,
         config::Admin::Socket => Some(None),
@@ -90,7 +96,22 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         let nodes = say::plural(nodes, "node");
         Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
-    Ok(Prepared { config, nodes, place, interpreter, bound, admin, began, _lock: lock })
+    Ok(Prepared { config, nodes, place, interpreter, bound, admin, certificates, began, _lock: lock })
+}
+
+/// The certificates; what is wrong with them is said.
+fn open_certificates(config: &Config) -> Result<Option<tls::Store>, Exit> {
+    match certificates::open(config) {
+        Ok(None) => Ok(None),
+        Ok(Some((store, notices))) => {
+            notices.iter().for_each(|notice| say::message(&certificates::warning(notice)));
+            Ok(Some(store))
+        }
+        Err(refusals) => {
+            let exit = refusals.into_iter().map(Refusal::say).reduce(|first, _| first);
+            Err(exit.unwrap_or(Exit::FAILED))
+        }
+    }
 }
 
 fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
@@ -232,8 +253,9 @@ impl Prepared {
         let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let place = (self.place, sink.clone());
+        let secured = self.certificates;
         let watched = running;
-        let running = Running::new((args, up), (supervisor, self.nodes), edge, shared, place);
+        let running = Running::new((args, up), (supervisor, self.nodes), (edge, secured), shared, place);
         // It is told once.
         let _ = watched.set(Rc::downgrade(&running));
         if let Some(failure) = &failure {
@@ -330,7 +352,7 @@ struct Ready<'a> {
 impl Ready<'_> {
     /// A wildcard is no address that a browser can open.
     fn shown(&self) -> impl Iterator<Item = String> {
-        self.addresses.iter().map(|address| address.to_string().replace("http://0.0.0.0:", "http://localhost:"))
+        self.addresses.iter().map(|address| address.to_string().replace("://0.0.0.0:", "://localhost:"))
     }
 }
 
@@ -342,6 +364,7 @@ fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -
     for shown in ready.shown() {
         lines.push(format!("✓ {shown}  ready in {:.1} s{develops}", ready.began.elapsed().as_secs_f64()));
     }
+    lines.extend(certificates::how_to_trust(config));
     let mut next = vec![format!("{program} scale {}={}", config.name, ready.nodes.max(1) + 1)];
     next.extend(["ps", "logs -f", "reload"].map(|command| format!("{program} {command}")));
     next.push(if detach::is_detached() { format!("{program} down") } else { "Ctrl-C to stop".to_owned() });

@@ -64,7 +64,7 @@ pub(crate) const KEYS: &[Key] = &[
         "list of addresses",
         "`[\"http://localhost:8080\"]`",
         "`-b`, `--bind`",
-        "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket.",
+        "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `https://HOST:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket.",
     ),
     key(
         "socket_mode",
@@ -88,11 +88,32 @@ pub(crate) const KEYS: &[Key] = &[
         "Whether `admin` may be an address that other machines reach: whoever reaches it sees nodes, processes and counts.",
     ),
     key(
+        "tls",
+        "`{ certificate = PATH, key = PATH }`, or a list of such",
+        "for `https://localhost`, a certificate of a local authority",
+        "",
+        "The certificates of the https listeners, with their chain, and their keys; in PEM. Which one a client gets is decided by the names in them (also `*.example.org`), the first is for all other names. They are read again when they change.",
+    ),
+    key(
+        "https_redirect",
+        "true, false or a port",
+        "false",
+        "",
+        "Sends plain requests to https with 308, except those for `/.well-known/acme-challenge/`: to the first https port of `listen`, or to the given port where clients see another.",
+    ),
+    key(
         "trusted_proxies",
         "list of addresses",
         "none",
         "",
         "Proxies in front, as `10.0.0.1`, `10.0.0.0/8` or `unix` (whoever comes through a Unix socket): from them, and only from them, the client's address, scheme and host are taken from `X-Forwarded-For`, `-Proto` and `-Host`, or else from `Forwarded`, and a request's name from `X-Request-Id`. They have to set these fields, or to drop those that clients send.",
+    ),
+    key(
+        "proxy_protocol",
+        "true or false",
+        "false",
+        "",
+        "Connections begin with a header of the PROXY protocol, version 1 or 2, that names the client. Those of `trusted_proxies` only are served then, and only with it. uwsgi listeners are not concerned.",
     ),
     key(
         "python",
@@ -256,8 +277,9 @@ const FOREIGN: &[(&str, &str)] = &[
     ("master", "not needed: there is always a supervisor"),
     ("lazy-apps", "not needed: each node imports the application once and forks its workers"),
     ("enable-threads", "not needed: concurrency adapts by itself"),
-    ("tls", "this version does not serve https: put a TLS proxy in front"),
-    ("ssl", "this version does not serve https: put a TLS proxy in front"),
+    ("ssl", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
+    ("certfile", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
+    ("ssl_certificate", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
     ("backlog", "not needed: it is 4096"),
 ];
 
@@ -313,7 +335,8 @@ pub fn reference_markdown() -> String {
          | key | takes | default | environment | flag | |\n|---|---|---|---|---|---|\n",
     );
     for key in KEYS {
-        let variable = if key.path == "env" { String::new() } else { format!("`{}`", variable(key.path)) };
+        let variable =
+            if matches!(key.path, "env" | "tls") { String::new() } else { format!("`{}`", variable(key.path)) };
         page.push_str(&format!(
             "| `{}` | {} | {} | {variable} | {} | {} |\n",
             key.path, key.takes, key.default, key.flag, key.about
@@ -345,7 +368,7 @@ mod tests {
         ] {
             assert_eq!(suggest(path), (meant, None), "{path}");
         }
-        for path in ["tls", "ssl", "host", "harakiri"] {
+        for path in ["certfile", "ssl", "host", "harakiri"] {
             let (meant, hint) = suggest(path);
             assert!(meant.is_none() && hint.is_some(), "{path}");
         }

@@ -12,6 +12,7 @@ mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod admin; // where what runs can be watched
 mod trusted; // proxies that are believed
+mod secure; // certificates, redirect, PROXY protocol
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
@@ -23,7 +24,8 @@ mod problem; // what is wrong, where, and what to do
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tracing,
+    AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ProxyProtocol,
+    ServerTiming, Tls, Tracing,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use source::{Environment, Locate, Overrides};

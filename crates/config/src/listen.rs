@@ -20,15 +20,11 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
         }
         return socket(path, Protocol::Uwsgi, project);
     }
-    if text.starts_with("https://") {
-        return Err((
-            format!("{text:?}: this version does not serve https"),
-            Some("write http:// and put a TLS proxy in front".to_owned()),
-        ));
-    }
-    let (protocol, address) = match text.strip_prefix("uwsgi://") {
-        Some(address) => (Protocol::Uwsgi, address),
-        None => (Protocol::Http, text.strip_prefix("http://").unwrap_or(text)),
+    let (protocol, address) = match text.split_once("://") {
+        Some(("uwsgi", address)) => (Protocol::Uwsgi, address),
+        Some(("https", address)) => (Protocol::Https, address),
+        Some(("http", address)) => (Protocol::Http, address),
+        _ => (Protocol::Http, text),
     };
     let address = address.strip_suffix('/').unwrap_or(address);
     let (host, port) = match address.rsplit_once(':') {
@@ -39,12 +35,14 @@ pub(crate) fn parse(text: &str, project: &Path) -> Result<Listen, Wrong> {
     let hint = || {
         Some(match protocol {
             Protocol::Http => "write HOST:PORT, :PORT, http://HOST:PORT or unix:PATH".to_owned(),
+            Protocol::Https => "write https://HOST:PORT".to_owned(),
             Protocol::Uwsgi => "write uwsgi://HOST:PORT or uwsgi:PATH".to_owned(),
         })
     };
     let port = match port {
         Some(port) => port.parse().map_err(|_| (format!("{port:?} in {text:?} is not a port (0 to 65535)"), hint()))?,
         None if text.starts_with("http://") => 80,
+        None if protocol == Protocol::Https => 443,
         None => return Err((format!("{text:?} has no port"), hint())),
     };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -116,6 +114,8 @@ mod tests {
             (":8000", "http://0.0.0.0:8000"),
             ("*:8000", "http://0.0.0.0:8000"),
             ("[::1]:80", "http://[::1]:80"),
+            ("https://localhost:8443", "https://localhost:8443"),
+            ("https://example.org/", "https://example.org:443"),
             ("http://[::1]", "http://[::1]:80"),
             ("unix:run/web.sock", "unix:/p/run/web.sock"),
             ("uwsgi://127.0.0.1:3031", "uwsgi://127.0.0.1:3031"),
@@ -135,7 +135,8 @@ mod tests {
             "8080",
             "a:b",
             "a:70000",
-            "https://a",
+            "https://a/b",
+            "ftp://a:1",
             "unix:",
             "uwsgi:",
             "uwsgi://",

@@ -6,9 +6,10 @@ use units::Bytes;
 
 use crate::{
     admin, app, env_file, layers, listen,
-    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tracing},
+    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing},
     problem::{Problem, Problems},
     read::{self, Origin, Raw},
+    secure,
     source::{self, Environment, Locate, Overrides, Source},
     trusted::TrustedProxies,
     values::Values,
@@ -66,9 +67,12 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
     let name = name(values);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
+    let tls = secure::tls(source, values);
     let socket_mode = socket_mode(values);
-    let listen = addresses(source, values, socket_mode);
+    let listen = addresses(source, values, tls.as_ref(), socket_mode);
+    let https_redirect = secure::https_redirect(values, &listen);
     let trusted_proxies = trusted_proxies(values);
+    let proxy_protocol = secure::proxy_protocol(values, &trusted_proxies);
     let config = Config {
         name,
         nodes: values.number("nodes", 0..=1000).unwrap_or(1),
@@ -77,7 +81,10 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
         listen,
         admin: admin::admin(source, values, socket_mode),
+        tls: tls.unwrap_or(Tls::Local),
+        https_redirect,
         trusted_proxies,
+        proxy_protocol,
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
         env,
@@ -143,7 +150,7 @@ fn name(values: &mut Values) -> String {
     name
 }
 
-fn addresses(source: &Source, values: &mut Values, socket_mode: Option<u32>) -> Vec<Listen> {
+fn addresses(source: &Source, values: &mut Values, tls: Option<&Tls>, socket_mode: Option<u32>) -> Vec<Listen> {
     let Some(texts) = values.list("listen") else {
         return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080, protocol: Protocol::Http }];
     };
@@ -153,7 +160,12 @@ fn addresses(source: &Source, values: &mut Values, socket_mode: Option<u32>) -> 
             Ok(Listen::Unix { path, protocol, .. }) => {
                 addresses.push(Listen::Unix { path, protocol, mode: socket_mode });
             }
-            Ok(address) => addresses.push(address),
+            Ok(address) => {
+                if secure::needs_certificate(&address, tls) {
+                    values.problems.push(secure::without_certificate(given, &address));
+                }
+                addresses.push(address);
+            }
             Err((what, hint)) => match &given.origin {
                 // It gives the port only; the rest of the address is ours.
                 Origin::Variable(name) if name == layers::PORT => {

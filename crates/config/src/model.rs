@@ -29,8 +29,14 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where what runs can be watched.
     pub admin: Admin,
+    /// The certificates of what is `https` in it.
+    pub tls: Tls,
+    /// The port of https that plain requests are sent to, if they are.
+    pub https_redirect: Option<u16>,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.
@@ -116,11 +122,42 @@ pub enum Admin {
     Off,
 }
 
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// A local authority makes one, for `localhost` only.
+    Local,
+    /// Files; the first is for clients that ask for a name which none has.
+    Files(Vec<CertificateFiles>),
+}
+
+/// A certificate with the chain that vouches for it, and its key; both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The certificate first, then the chain.
+    pub certificate: PathBuf,
+    /// The key.
+    pub key: PathBuf,
+    /// Where they were named, for people.
+    pub place: String,
+}
+
+/// Whether connections begin with a header that says for whom a proxy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    Unused,
+    /// They do, and are refused without it, or when the peer is no trusted proxy.
+    Required,
+}
+
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1, with anybody.
     Http,
+    /// The same through TLS.
+    Https,
     /// uwsgi, with a gateway such as nginx, which is believed.
     Uwsgi,
 }
@@ -129,7 +166,7 @@ impl Protocol {
     /// `unix:` is older than the second protocol and means HTTP.
     pub fn of_socket(self) -> &'static str {
         match self {
-            Self::Http => "unix",
+            Self::Http | Self::Https => "unix",
             Self::Uwsgi => "uwsgi",
         }
     }
@@ -139,6 +176,7 @@ impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Http => "http",
+            Self::Https => "https",
             Self::Uwsgi => "uwsgi",
         })
     }

@@ -31,6 +31,15 @@ fn describe(config: &Config) -> String {
     if !modes.is_empty() {
         line("socket modes", modes.join(", "));
     }
+    if config.tls != config::Tls::Local {
+        line("tls", format!("{:?}", config.tls));
+    }
+    if let Some(port) = config.https_redirect {
+        line("https redirect", port.to_string());
+    }
+    if config.proxy_protocol == config::ProxyProtocol::Required {
+        line("proxy protocol", "required".to_owned());
+    }
     if !config.trusted_proxies.is_empty() {
         line("trusted proxies", config.trusted_proxies.to_string());
     }

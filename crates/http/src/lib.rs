@@ -11,6 +11,7 @@ mod head; // a request's head as spans of the buffer that it came in
 mod parse; // bytes to head, or the reason to refuse
 mod uwsgi; // the same out of a packet of variables
 mod forwarded; // what proxies tell of the client
+mod proxy_header; // what a proxy that passes bytes through puts before them
 mod body; // a body's bytes out of its framing
 mod response; // status line, fields and framing of a response
 mod date; // the Date field
@@ -20,6 +21,7 @@ pub use date::DateCache;
 pub use forwarded::{Forwarded, Origin, forwarded};
 pub use head::{Field, FieldKind, Framing, Gateway, Limits, Refusal, RequestHead, Scheme, Span, Version};
 pub use parse::{HeadScan, asks_for_head, parse_request};
+pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
     write_field, write_fields_without, write_status_line,

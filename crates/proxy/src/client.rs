@@ -33,7 +33,7 @@ pub(crate) fn told(peer: &Peer, trusted: &TrustedProxies, head: &RequestHead, in
             None => return Some(Told { scheme: gateway.scheme, ..Told::new(peer.ip, peer.port) }),
         },
         None if trusted.is_empty() || !trusted.contains(peer.ip) => return None,
-        None => Told::new(peer.ip, peer.port),
+        None => Told { scheme: peer.scheme, ..Told::new(peer.ip, peer.port) },
     };
     if trusted.contains(told.address) {
         let forwarded = http::forwarded(input, head, |address| trusted.contains(address));
@@ -102,7 +102,13 @@ mod tests {
     #[test]
     fn a_gateway_is_believed_and_whom_it_names_if_that_is_a_trusted_proxy() {
         let entry = Entry { number: 0, protocol: Protocol::Uwsgi };
-        let peer = Peer { ip: "127.0.0.1".parse().ok(), address: "127.0.0.1".to_owned(), port: 1, entry };
+        let peer = Peer {
+            ip: "127.0.0.1".parse().ok(),
+            address: "127.0.0.1".to_owned(),
+            port: 1,
+            scheme: Scheme::Http,
+            entry,
+        };
         for (given, expected) in [
             (&[("REMOTE_ADDR", "192.0.2.1"), ("REMOTE_PORT", "82")][..], ("192.0.2.1", 82)),
             (&[("REMOTE_ADDR", "::ffff:192.0.2.1")], ("192.0.2.1", 0)),

@@ -13,7 +13,7 @@ use std::{
 };
 
 use config::Protocol;
-use http::{HeadScan, RequestHead};
+use http::{HeadScan, RequestHead, Scheme};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -33,6 +33,8 @@ pub(crate) struct Peer {
     /// The same as text; empty for a Unix socket.
     pub(crate) address: String,
     pub(crate) port: u16,
+    /// How the client has reached us, or the proxy that passes its bytes on.
+    pub(crate) scheme: Scheme,
     /// Where it came in.
     pub(crate) entry: Entry,
 }
@@ -53,10 +55,10 @@ const AHEAD_MAX: usize = 64 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// A connection without a request is closed after this.
-const IDLE_TIME: Duration = Duration::from_secs(75);
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
 
 /// The same while the edge drains: long enough for what is already on its way.
-const IDLE_TIME_DRAINING: Duration = Duration::from_secs(1);
+pub(crate) const IDLE_TIME_DRAINING: Duration = Duration::from_secs(1);
 
 /// A client that takes nothing for so long is given up.
 const WRITE_STALL: Duration = Duration::from_secs(30);
@@ -107,16 +109,27 @@ impl Connection {
                 Head::Complete(length) => match request::run(&mut self, &head, length).await {
                     After::Keep => {}
                     After::Linger => break self.close_gently().await,
-                    After::Close | After::Drop => break,
+                    After::Close => break self.say_goodbye().await,
+                    After::Drop => break,
                 },
                 Head::Refused(ending) => {
                     request::refuse(&mut self, ending).await;
                     break self.close_gently().await;
                 }
-                Head::None => break,
+                Head::None => break self.say_goodbye().await,
             }
         }
         self.thread.give_back(std::mem::take(&mut self.input), std::mem::take(&mut self.out), head);
+    }
+
+    /// Serves nothing, and says why.
+    pub(crate) async fn turn_away(mut self, cause: Cause) {
+        self.deadline.set(Instant::now(), HEAD_TIME, Waits::Busy);
+        // Some of what it is, so that HEAD is answered as such.
+        if self.fill().await == Filled::More {
+            request::refuse(&mut self, Ending::new(cause, Phase::ReadHead)).await;
+            self.close_gently().await;
+        }
     }
 
     async fn read_head(&mut self, head: &mut RequestHead) -> Head {
@@ -158,8 +171,8 @@ impl Connection {
     fn parse_head(&mut self, scan: &mut HeadScan, head: &mut RequestHead) -> Result<Option<usize>, Ending> {
         let limits = &self.thread.settings().head;
         let parsed = match self.peer.entry.protocol {
-            Protocol::Http if !scan.may_be_complete(&self.input, limits) => return Ok(None),
-            Protocol::Http => http::parse_request(&self.input, limits, head),
+            Protocol::Http | Protocol::Https if !scan.may_be_complete(&self.input, limits) => return Ok(None),
+            Protocol::Http | Protocol::Https => http::parse_request(&self.input, limits, head),
             Protocol::Uwsgi => http::parse_uwsgi(&mut self.input, limits, head).inspect_err(|refusal| {
                 self.thread.complain(&self.peer, &self.input, refusal.why);
             }),
@@ -230,12 +243,17 @@ impl Connection {
         Poll::Pending
     }
 
+    /// Whether there is anything to send.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.out.is_empty() || self.stream.holds_bytes()
+    }
+
     /// Sends `out`. Ready with `false` when the client is gone or takes nothing.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Sent> {
         let mut sent = 0;
         let result = loop {
             if sent == self.out.len() {
-                break Poll::Ready(Sent::All);
+                break self.stream.poll_flush(context).map(|sent| if sent.is_ok() { Sent::All } else { Sent::Broken });
             }
             match self.stream.poll_write(context, &self.out[sent..]) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Sent::Broken),
@@ -307,8 +325,8 @@ impl Connection {
         if self.flush().await != Sent::All {
             return;
         }
-        self.stream.shutdown_write();
         self.deadline.set(Instant::now(), LINGER_TIME, Waits::Busy);
+        self.shutdown_write().await;
         let mut read = 0;
         while read < LINGER_BYTES {
             self.input.clear();
@@ -317,6 +335,22 @@ impl Connection {
             }
             read += self.input.len();
         }
+    }
+
+    /// Closes at once, but not without a word where one is expected.
+    async fn say_goodbye(&mut self) {
+        if self.stream.says_goodbye() {
+            self.deadline.set(Instant::now(), LINGER_TIME, Waits::Busy);
+            self.shutdown_write().await;
+        }
+    }
+
+    async fn shutdown_write(&mut self) {
+        poll_fn(|context| match self.stream.poll_shutdown_write(context) {
+            Poll::Pending if !self.deadline.poll(context) => Poll::Pending,
+            _ => Poll::Ready(()),
+        })
+        .await;
     }
 }
 

@@ -84,8 +84,8 @@ impl Deadlines {
         }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
         self.entries.borrow().len()
     }
 }

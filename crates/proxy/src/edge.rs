@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, ServerTiming, Tracing, TrustedProxies};
+use config::{AccessLog, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
 use policy::Shared;
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
@@ -31,6 +31,10 @@ pub struct Settings {
     pub queue: Duration,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// The port of https that plain requests are sent to.
+    pub https_redirect: Option<u16>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -70,6 +74,8 @@ impl Settings {
             time: config.limits.time,
             queue: config.limits.queue,
             trusted_proxies: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
+            https_redirect: config.https_redirect,
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
@@ -136,6 +142,7 @@ pub fn serve(
 ) -> Result<Edge, EdgeError> {
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
+    let tls = bound.tls.take();
     let connections_max = connections_max(descriptors, by_thread.len());
     let metrics = Metrics::new(by_thread.len());
     let mut threads = Vec::new();
@@ -144,6 +151,7 @@ pub fn serve(
         let start = thread::Start {
             index,
             listeners,
+            tls: tls.clone(),
             connections_max,
             shared: Arc::clone(shared),
             table: table.clone(),

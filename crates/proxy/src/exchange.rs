@@ -232,13 +232,11 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     let peer = &connection.peer;
     let (client, port, host) = match &request.told {
         None => (&peer.address, peer.port, None),
-        Some(told) => {
-            if told.scheme == Scheme::Https {
-                frame_flags |= flags::HTTPS;
-            }
-            (&told.text, told.port, told.host)
-        }
+        Some(told) => (&told.text, told.port, told.host),
     };
+    if request.scheme(peer) == Scheme::Https {
+        frame_flags |= flags::HTTPS;
+    }
     let target = head.target.of(input);
     let within = |span: http::Span| -> Range<u16> {
         let start = span.start.saturating_sub(head.target.start);

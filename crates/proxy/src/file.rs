@@ -61,7 +61,7 @@ impl FileBody {
             match ready!(self.poll_move(context, stream)) {
                 Ok(count) => break count as u64,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // There are file systems whose files can only be read.
+                // There are file systems whose files can only be read, and streams that the kernel cannot write to.
                 Err(error) if matches!(self.way, Way::Kernel) && cannot_send(&error) => {
                     self.way = Way::Copy(Vec::new(), 0);
                 }

@@ -6,9 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod listener; // bound addresses, one socket a thread
-mod stream; // TCP or Unix
+mod stream; // TCP, Unix or TLS
 mod edge; // the threads, from start to drain
 mod thread; // what the connections of one thread share
+mod arrive; // what comes before the first request: a proxy's header, a TLS handshake
 mod connection; // buffers, reading and writing, keep-alive
 mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request
@@ -21,6 +22,7 @@ mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
+mod redirect; // plain requests are sent to https
 mod accept; // in which form a client likes it
 mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended

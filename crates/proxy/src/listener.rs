@@ -36,6 +36,8 @@ pub struct Bound {
     /// For each thread, its sockets and the entry of `listen` that each belongs to.
     pub(crate) by_thread: Vec<Vec<(Entry, Listener)>>,
     addresses: Vec<Address>,
+    /// What the https listeners answer handshakes with.
+    pub(crate) tls: Option<tls::Server>,
 }
 
 /// An entry of `listen`.
@@ -141,11 +143,16 @@ impl Bound {
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
     }
+
+    /// What the https listeners answer handshakes with; without it they answer nothing.
+    pub fn secure(&mut self, tls: tls::Server) {
+        self.tls = Some(tls);
+    }
 }
 
 /// Listens on all of `listen`, for `threads` threads; or on nothing.
 pub fn bind(listen: &[Listen], threads: usize) -> Result<Bound, BindError> {
-    let mut bound = Bound { by_thread: (0..threads).map(|_| Vec::new()).collect(), addresses: Vec::new() };
+    let mut bound = Bound { by_thread: (0..threads).map(|_| Vec::new()).collect(), addresses: Vec::new(), tls: None };
     for (number, entry) in listen.iter().enumerate() {
         let number = u16::try_from(number).unwrap_or(u16::MAX);
         let (protocol, bound_to) = match entry {

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use http::RequestHead;
+use http::{RequestHead, Scheme};
 use units::{Cause, Ending, Phase, RequestId};
 
 use crate::{
     body::Upload,
     client::{self, Told},
-    connection::Connection,
+    connection::{Connection, Peer},
     exchange, queue,
     record::{self, Story},
-    respond,
+    redirect, respond,
     trace::{self, Trace},
 };
 
@@ -41,6 +41,11 @@ pub(crate) struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// How the client speaks to whom it has reached first.
+    pub(crate) fn scheme(&self, peer: &Peer) -> Scheme {
+        self.told.as_ref().map_or(peer.scheme, |told| told.scheme)
+    }
+
     pub(crate) fn method<'i>(&self, input: &'i [u8]) -> &'i [u8] {
         self.head.method.of(input)
     }
@@ -87,6 +92,11 @@ async fn answer(
     upload: &mut Upload,
     story: &mut Story,
 ) -> Result<Ending, Ending> {
+    if let Some(port) = redirect::wanted(connection, request) {
+        connection.closing |= !upload.is_complete();
+        let location = redirect::location(connection, request, port)?;
+        return Ok(respond::redirect(connection, request, &location, story).await);
+    }
     upload.gather(connection).await?;
     if request.head.is_asterisk {
         connection.closing |= !upload.is_complete();

@@ -127,7 +127,7 @@ impl Download {
                     self.take(connection, attempt, story);
                 }
             }
-            if !connection.out.is_empty() {
+            if connection.has_unsent() {
                 match connection.poll_flush(context) {
                     Poll::Ready(Sent::All) => connection.deadline.clear(),
                     Poll::Ready(Sent::Broken) => return Poll::Ready(Err(Cause::ClientClosed)),
@@ -146,6 +146,9 @@ impl Download {
                     return pin!(yield_now()).poll(context).map(Ok);
                 }
                 self.file = None;
+                if connection.has_unsent() {
+                    continue;
+                }
             }
             match &self.turned {
                 _ if self.complete && self.left.is_some_and(|left| 0 < left) => {
@@ -375,6 +378,24 @@ async fn flush(connection: &mut Connection, ending: Ending) -> Ending {
     }
 }
 
+/// Sends the client elsewhere, with the method and the body that it has (RFC 9110 §15.4.9).
+pub(crate) async fn redirect(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    location: &[u8],
+    story: &mut Story,
+) -> Ending {
+    connection.closing |= !may_keep(connection, request);
+    let mut out = std::mem::take(&mut connection.out);
+    http::write_status_line(&mut out, 308, b"");
+    http::write_field(&mut out, b"Location", location);
+    let framed = Framed { framing: ResponseFraming::Length(0), length: Some(0), date: false, now: Instant::now() };
+    finish_head(connection, &mut out, Some(request), story, &framed);
+    connection.out = out;
+    story.answered(308);
+    flush(connection, Ending::SERVED).await
+}
+
 /// Answers `OPTIONS *`, which asks what the server as a whole can do and is about no resource (RFC 9110 §9.3.7).
 pub(crate) async fn tell_options(connection: &mut Connection, request: &Request<'_>, story: &mut Story) -> Ending {
     connection.closing |= !may_keep(connection, request);
@@ -398,6 +419,9 @@ fn explain(cause: Cause) -> &'static str {
         Cause::ClientClosed => "the client has closed the connection.",
         Cause::ClientTimedOut => "the request did not arrive in time.",
         Cause::Draining => "what ran this request had to stop, and did not wait for it any longer.",
+        Cause::HttpOnHttpsPort => {
+            "this port speaks HTTPS, and the request came in plain HTTP: write https:// in its address."
+        }
         Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
         Cause::HttpResponseTimeout => "the application did not answer in time.",
         Cause::HttpResponseIncomplete => "the application did not send the response that it had announced.",

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use http::{DateCache, RequestHead};
+use http::{DateCache, RequestHead, Scheme};
 use policy::{Shared, WorkerId};
 use telemetry::{Counts, LogSink};
 use tokio::{
@@ -22,7 +22,7 @@ use tokio::{
 use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
-    NodeTable, Settings,
+    NodeTable, Settings, arrive,
     connection::{Connection, Peer},
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
@@ -57,6 +57,9 @@ pub(crate) struct Thread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) links: Rc<Links>,
     pub(crate) deadlines: Rc<Deadlines>,
+    /// Those of TLS handshakes, which bound their number too.
+    pub(crate) handshakes: Rc<Deadlines>,
+    tls: Option<tls::Server>,
     table: watch::Receiver<Arc<NodeTable>>,
     settings: RefCell<Rc<Settings>>,
     commands: watch::Receiver<Command>,
@@ -83,6 +86,7 @@ pub(crate) struct Thread {
 pub(crate) struct Start {
     pub(crate) index: usize,
     pub(crate) listeners: Vec<(Entry, Listener)>,
+    pub(crate) tls: Option<tls::Server>,
     pub(crate) connections_max: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) table: watch::Receiver<Arc<NodeTable>>,
@@ -96,13 +100,15 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, connections_max, shared, table, mut commands, sink, counts, emptied } = start;
+    let Start { index, listeners, tls, connections_max, shared, table, mut commands, sink, counts, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
     let thread = Rc::new(Thread {
         index,
         links: Links::new(Arc::clone(&shared)),
         shared,
         deadlines: Rc::default(),
+        handshakes: Rc::default(),
+        tls,
         table: table.clone(),
         settings: RefCell::new(Rc::new(settings)),
         commands: commands.clone(),
@@ -160,12 +166,14 @@ impl Acceptor {
             Self::Tcp(acceptor) => {
                 let (stream, address) = acceptor.accept().await?;
                 let ip = address.ip().to_canonical();
-                let peer = Peer { ip: Some(ip), address: ip.to_string(), port: address.port(), entry };
+                let (address, port) = (ip.to_string(), address.port());
+                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry };
                 Ok((Stream::Tcp(stream), peer))
             }
             Self::Unix(acceptor) => {
                 let (stream, _) = acceptor.accept().await?;
-                Ok((Stream::Unix(stream), Peer { ip: None, address: String::new(), port: 0, entry }))
+                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry };
+                Ok((Stream::Unix(stream), peer))
             }
         }
     }
@@ -221,14 +229,28 @@ impl Thread {
         self.connections.set(self.connections.get() + 1);
         self.counts.connection_accepted();
         self.peak.set(self.peak.get().max(self.connections.get()));
-        let connection = Connection::new(stream, peer, Rc::clone(self));
         let thread = Rc::clone(self);
+        if arrive::is_awaited(&peer, self) {
+            // Apart, so that what comes first where it has to costs no memory elsewhere.
+            spawn_local(async move {
+                if let Some(connection) = Box::pin(arrive::arrive(stream, peer, Rc::clone(&thread))).await {
+                    connection.serve().await;
+                }
+                thread.ended();
+            });
+            return;
+        }
+        let connection = Connection::new(stream, peer, Rc::clone(self));
         spawn_local(async move {
             connection.serve().await;
-            thread.connections.set(thread.connections.get() - 1);
-            thread.counts.connection_closed();
-            thread.connection_ended.notify_one();
+            thread.ended();
         });
+    }
+
+    fn ended(&self) {
+        self.connections.set(self.connections.get() - 1);
+        self.counts.connection_closed();
+        self.connection_ended.notify_one();
     }
 
     async fn emptied(&self) {
@@ -250,7 +272,9 @@ impl Thread {
     async fn tick(self: Rc<Self>) {
         loop {
             tokio::time::sleep(TICK).await;
-            self.deadlines.sweep(Instant::now());
+            let now = Instant::now();
+            self.deadlines.sweep(now);
+            self.handshakes.sweep(now);
             self.wall.set(wall_clock());
             self.flush_log();
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
@@ -307,18 +331,32 @@ impl Thread {
         out.extend_from_slice(self.dates.borrow_mut().at(self.unix_us(now) / 1_000_000));
     }
 
+    /// What TLS handshakes are answered with.
+    pub(crate) fn tls(&self) -> Option<tls::Server> {
+        self.tls.clone()
+    }
+
     /// Tells the operator that a gateway was refused, and why; now and then.
     pub(crate) fn complain(&self, peer: &Peer, start: &[u8], why: &'static str) {
+        let first = &start[..start.len().min(4)];
+        self.tell(peer, why, |from| {
+            format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}")
+        });
+    }
+
+    /// The same of a proxy that did not say for whom it speaks.
+    pub(crate) fn complain_of_header(&self, peer: &Peer, why: &'static str) {
+        self.tell(peer, why, |from| format!("PROXY protocol: a connection from {from} was refused: {why}"));
+    }
+
+    fn tell(&self, peer: &Peer, why: &'static str, text: impl FnOnce(&str) -> String) {
         let now = Instant::now();
         let mut complaints = self.complaints.borrow_mut();
         if complaints.get(why).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
             return;
         }
         complaints.insert(why, now);
-        let from = if peer.address.is_empty() { "a Unix socket" } else { &peer.address };
-        let first = &start[..start.len().min(4)];
-        self.sink
-            .message(&format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}"));
+        self.sink.message(&text(if peer.address.is_empty() { "a Unix socket" } else { &peer.address }));
     }
 
     /// Adds a line to the access log.

@@ -17,8 +17,8 @@ const LINE_MAX: usize = 64 * 1024;
 
 /// A connection.
 #[derive(Debug)]
-pub struct Client {
-    stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
@@ -56,7 +56,40 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::new() })
+        Ok(Self::over(stream))
+    }
+
+    /// Waits for the first byte of an answer and leaves it unread.
+    ///
+    /// A connection that is dropped after this is reset, so the other side knows that nobody reads any more; without unread
+    /// bytes it could also be a client that has only finished sending.
+    pub fn answer_arrived(&self) -> io::Result<()> {
+        match uninterrupted(|| self.stream.peek(&mut [0]))? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Over a connection that is there.
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// The connection, when nothing of it is left unread.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
+    /// What it speaks over.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
     }
 
     /// Sends bytes as they are.
@@ -89,22 +122,6 @@ impl Client {
             true => Ok(response),
             false => Err(malformed("bytes behind the last response")),
         }
-    }
-
-    /// Waits for the first byte of an answer and leaves it unread.
-    ///
-    /// A connection that is dropped after this is reset, so the other side knows that nobody reads any more; without unread
-    /// bytes it could also be a client that has only finished sending.
-    pub fn answer_arrived(&self) -> io::Result<()> {
-        match uninterrupted(|| self.stream.peek(&mut [0]))? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Says that nothing more will be sent.
-    pub fn end(&self) -> io::Result<()> {
-        self.stream.shutdown(std::net::Shutdown::Write)
     }
 
     /// Reads a response to anything but HEAD.

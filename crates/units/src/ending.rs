@@ -20,6 +20,8 @@ pub enum Cause {
     ClientTimedOut,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
+    /// It came in plain HTTP where HTTPS is spoken.
+    HttpOnHttpsPort,
     /// The request cannot be understood (RFC 9112) or is refused as ambiguous; the status says which.
     HttpProtocolError(u16),
     /// The application gave no response head within `limits.time` (RFC 9209 `http_response_timeout`).
@@ -79,6 +81,7 @@ impl Ending {
             Cause::AppException | Cause::AppNotLoaded => Some(500),
             Cause::BodyTooLarge => Some(413),
             Cause::ClientTimedOut => Some(408),
+            Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
             Cause::HttpResponseTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
@@ -92,7 +95,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -107,6 +110,7 @@ impl Cause {
         "queue_timeout",
         "proxy_internal_error",
         "worker_crashed",
+        "http_on_https_port",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -126,6 +130,7 @@ impl Cause {
             Self::QueueTimeout => 11,
             Self::ProxyInternalError => 12,
             Self::WorkerCrashed => 13,
+            Self::HttpOnHttpsPort => 14,
         }
     }
 

@@ -48,6 +48,8 @@ struct Keys {
     input: Py<PyString>,
     scheme: Py<PyString>,
     https: Py<PyString>,
+    secure: Py<PyString>,
+    on: Py<PyString>,
 }
 
 impl Environs {
@@ -68,6 +70,8 @@ impl Environs {
             input: key("wsgi.input"),
             scheme: key("wsgi.url_scheme"),
             https: key("https"),
+            secure: key("HTTPS"),
+            on: key("on"),
         };
         Ok(Self { templates, keys, fields: Mutex::default(), variables: Mutex::default() })
     }
@@ -102,6 +106,8 @@ impl Environs {
         }
         if request_flags & flags::HTTPS != 0 {
             environ.set_item(&keys.scheme, &keys.https)?;
+            // As CGI programs know it (PEP 3333, "URL Reconstruction").
+            environ.set_item(&keys.secure, &keys.on)?;
         }
         environ.set_item(&keys.remote_addr, latin1(py, head.client)?)?;
         environ.set_item(&keys.remote_port, head.client_port.to_string())?;

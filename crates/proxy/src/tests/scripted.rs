@@ -62,6 +62,8 @@ impl Scripted {
             patience: DEADLINE,
             time: DEADLINE,
             queue: DEADLINE,
+            proxy_protocol: config::ProxyProtocol::Unused,
+            https_redirect: None,
             on_disconnect: OnDisconnect::Finish,
             expose: Expose::Hidden,
             server_timing: config::ServerTiming::Hidden,

@@ -1,0 +1,139 @@
+//! The certificates of the https listeners: read at the start, at a reload, and when their files change.
+//!
+//! Invariant: certificates that cannot be used keep a Tierce from starting or reloading, and never take the place of ones
+//! that can.
+
+use std::{convert::Infallible, future::pending, io::ErrorKind, path::PathBuf, time::Duration};
+
+use config::{Config, Listen, Protocol, Tls};
+use supervise::Explanation;
+use tls::{Authority, AuthorityError, CertificateError, Loaded, Store, StoreError};
+
+use crate::{exit::Exit, project, refuse::Refusal, running::Running};
+
+/// How often the files are looked at: what has been the same twice has come to rest.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Reads what the https listeners of `config` need; `None` when there are none.
+pub(crate) fn load(config: &Config) -> Result<Option<Loaded>, Vec<Refusal>> {
+    if !is_secure(config) {
+        return Ok(None);
+    }
+    let authority = authority().map_err(|refusal| vec![refusal])?;
+    let loaded = Loaded::read(&config.tls, &authority);
+    loaded.map(Some).map_err(|errors| errors.iter().map(refusal).collect())
+}
+
+/// What is wrong with files that are named, for `check`, which makes no authority.
+pub(crate) fn check(config: &Config) -> (Vec<Refusal>, Vec<String>) {
+    if config.tls == Tls::Local {
+        return (Vec::new(), Vec::new());
+    }
+    match load(config) {
+        Ok(loaded) => (Vec::new(), loaded.map(|loaded| loaded.notices).unwrap_or_default()),
+        Err(refusals) => (refusals, Vec::new()),
+    }
+}
+
+/// For a start: the certificates, and what is to be said about them.
+pub(crate) fn open(config: &Config) -> Result<Option<(Store, Vec<String>)>, Vec<Refusal>> {
+    let Some(loaded) = load(config)? else { return Ok(None) };
+    let notices = loaded.notices.clone();
+    let store = Store::new(loaded).map_err(|error| vec![refusal(&error)])?;
+    Ok(Some((store, notices)))
+}
+
+/// The local authority of this user.
+fn authority() -> Result<Authority, Refusal> {
+    let environment = project::environment();
+    let absolute = |name: &str| environment.0.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    match data {
+        Some(data) => Ok(Authority::new(data.join("tierce/ca"))),
+        None => {
+            let what = "there is no place for the local certificate authority: neither XDG_DATA_HOME nor HOME is set";
+            let explanation =
+                Explanation::new(what).hint("set one of them, or write `tls` with a certificate of yours");
+            Err(Refusal { explanation: Box::new(explanation), exit: Exit::CONFIG })
+        }
+    }
+}
+
+/// What is said below the addresses when a browser does not know yet who has made the certificate.
+pub(crate) fn how_to_trust(config: &Config) -> Option<String> {
+    if config.tls != Tls::Local || !is_secure(config) {
+        return None;
+    }
+    let root = authority().ok()?.certificate();
+    let root = root.display();
+    Some(format!(
+        "  its certificate is of a local authority; to trust it, import {root}\n  into the browser, or: curl --cacert {root}"
+    ))
+}
+
+/// Whether anything is served through TLS.
+fn is_secure(config: &Config) -> bool {
+    config.listen.iter().any(|listen| matches!(listen, Listen::Tcp { protocol: Protocol::Https, .. }))
+}
+
+fn refusal(error: &StoreError) -> Refusal {
+    let explanation = Explanation::new(error.to_string()).during("reading the certificates");
+    let (explanation, exit) = match error {
+        StoreError::Certificate { error, place } => {
+            let denied = matches!(error, CertificateError::Unreadable { error, .. } if error.kind() == ErrorKind::PermissionDenied);
+            let explanation = explanation.place(place.clone());
+            let explanation = match error.hint() {
+                Some(hint) => explanation.hint(hint),
+                None => explanation,
+            };
+            (explanation, if denied { Exit::NO_PERMISSION } else { Exit::CONFIG })
+        }
+        StoreError::Authority(AuthorityError::Broken { directory, .. }) => {
+            let hint = format!("remove {}: a new one is made, which has to be trusted anew", directory.display());
+            (explanation.hint(hint), Exit::FAILED)
+        }
+        StoreError::Authority(AuthorityError::Unusable { .. }) => {
+            (explanation.hint("set XDG_DATA_HOME, or write `tls` with a certificate of yours"), Exit::FAILED)
+        }
+        StoreError::Library(_) => (explanation, Exit::FAILED),
+    };
+    Refusal { explanation: Box::new(explanation), exit }
+}
+
+/// What is said of a certificate that can be used all the same.
+pub(crate) fn warning(notice: &str) -> String {
+    format!("warning: {notice}")
+}
+
+impl Running {
+    /// Follows the files.
+    pub(crate) async fn keep_certificates(&self) -> Infallible {
+        if self.certificates.borrow().is_none() {
+            return pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let told = self.certificates.borrow_mut().as_mut().and_then(Store::look);
+            match told {
+                None => {}
+                Some(Ok(notices)) => {
+                    self.note("the certificates have changed: new connections get the new ones");
+                    notices.iter().for_each(|notice| self.say(&warning(notice)));
+                }
+                Some(Err(errors)) => {
+                    let texts: Vec<_> = errors.iter().map(|error| refusal(error).explanation.to_string()).collect();
+                    self.say(&format!("{}\nthe certificates from before stay in use", texts.join("\n")));
+                }
+            }
+        }
+    }
+
+    /// Takes over what a reload has read.
+    pub(crate) fn exchange_certificates(&self, loaded: Option<Loaded>) {
+        // A listener that was not there at the start comes with the next one.
+        if let (Some(store), Some(loaded)) = (self.certificates.borrow_mut().as_mut(), loaded) {
+            loaded.notices.iter().for_each(|notice| self.say(&warning(notice)));
+            store.exchange(loaded);
+        }
+    }
+}
