@@ -11,6 +11,8 @@ mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod trusted; // proxies that are believed
+mod routes; // `[[route]]` and `static`
+mod redirect; // where a redirect leads
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
@@ -23,6 +25,8 @@ pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
 pub use problem::{Place, Problem, Problems, Whose};
+pub use redirect::Piece;
+pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;
 pub use workers::Workers;

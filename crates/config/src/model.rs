@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{trusted::TrustedProxies, workers::Workers};
+use crate::{routes::Routes, trusted::TrustedProxies, workers::Workers};
 
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
+    /// What becomes of requests besides going to the application.
+    pub routes: Routes,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.

@@ -34,6 +34,12 @@ fn describe(config: &Config) -> String {
     if !config.trusted_proxies.is_empty() {
         line("trusted proxies", config.trusted_proxies.to_string());
     }
+    for mount in &config.routes.files {
+        line("static", format!("{} = {}", mount.path, mount.directory.display()));
+    }
+    for route in &config.routes.list {
+        line("route", format!("{route:?}"));
+    }
     line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
     line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
     line("limits", format!("{:?}", config.limits));

@@ -11,7 +11,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, listener::Bound, page::Page, thread};
+use crate::{NodeTable, listener::Bound, page::Page, route::Routes, thread};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +31,8 @@ pub struct Settings {
     pub queue: Duration,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
+    /// What becomes of requests besides going to the application.
+    pub(crate) routes: Arc<Routes>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -65,6 +67,7 @@ impl Settings {
             time: config.limits.time,
             queue: config.limits.queue,
             trusted_proxies: config.trusted_proxies.clone(),
+            routes: Arc::new(Routes::new(&config.routes)),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             access_log,

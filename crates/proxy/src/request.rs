@@ -12,6 +12,8 @@ use crate::{
     exchange, queue,
     record::{self, Story},
     respond,
+    route::{Asked, Route},
+    routed,
 };
 
 /// What becomes of the connection after a request.
@@ -36,12 +38,23 @@ pub(crate) struct Request<'a> {
     pub(crate) told: Option<Told>,
     /// `limits.time`.
     pub(crate) time: Duration,
+    /// What it is to be treated by, if any route fits.
+    pub(crate) route: Option<&'a Route>,
 }
 
 impl Request<'_> {
     pub(crate) fn method<'i>(&self, input: &'i [u8]) -> &'i [u8] {
         self.head.method.of(input)
     }
+
+    /// The host that the client has asked for; empty when it has named none.
+    pub(crate) fn host<'i>(&self, input: &'i [u8]) -> &'i [u8] {
+        host(self.told.as_ref(), self.head, input)
+    }
+}
+
+fn host<'i>(told: Option<&Told>, head: &RequestHead, input: &'i [u8]) -> &'i [u8] {
+    told.and_then(|told| told.host).or(head.host).map_or(b"", |host| host.of(input))
 }
 
 /// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
@@ -52,8 +65,17 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
     let id = id.unwrap_or_else(|| connection.thread.make_id());
     let mut story = Story::begin(began, id);
-    let request = Request { head, id, told, time: settings.time };
-    let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
+    let input = &connection.input;
+    let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
+    let time = route.and_then(|route| route.rule.time).unwrap_or(settings.time);
+    let request = Request { head, id, told, time, route };
+    let limit = route.and_then(|route| route.rule.body).map_or(settings.body, |body| body.count());
+    let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
+        true => Upload::new(head, length, (limit, settings.patience), story.began),
+        // Where a path decides, there are no two ways to read it; no browser sends such a one.
+        false => Err(Cause::HttpProtocolError(400)),
+    };
+    let (ended, after, end) = match upload {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;
             let ended = match ended {
@@ -83,10 +105,16 @@ async fn answer(
     upload: &mut Upload,
     story: &mut Story,
 ) -> Result<Ending, Ending> {
+    if let Some(ending) = routed::guard(connection, request, upload, story).await {
+        return Ok(ending);
+    }
     upload.gather(connection).await?;
     if request.head.is_asterisk {
         connection.closing |= !upload.is_complete();
         return Ok(respond::tell_options(connection, request, story).await);
+    }
+    if let Some(ending) = routed::answer(connection, request, upload, story).await? {
+        return Ok(ending);
     }
     let now = Instant::now();
     let start_by = now + connection.thread.settings().queue;

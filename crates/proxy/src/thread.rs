@@ -26,6 +26,7 @@ use crate::{
     connection::{Connection, Peer},
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
+    files::FileSlots,
     links::{Link, Links},
     listener::{Entry, Listener},
     page::Page,
@@ -66,6 +67,7 @@ pub(crate) struct Thread {
     peak: Cell<usize>,
     connections_max: usize,
     connection_ended: Notify,
+    pub(crate) file_slots: FileSlots,
     dates: RefCell<DateCache>,
     ids: RefCell<RequestIds>,
     wall: Cell<(Instant, u64)>,
@@ -108,6 +110,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         peak: Cell::new(0),
         connections_max,
         connection_ended: Notify::new(),
+        file_slots: FileSlots::new(connections_max),
         dates: RefCell::default(),
         ids: RefCell::default(),
         wall: Cell::new(wall_clock()),
@@ -299,16 +302,22 @@ impl Thread {
 
     /// Tells the operator that a gateway was refused, and why; now and then.
     pub(crate) fn complain(&self, peer: &Peer, start: &[u8], why: &'static str) {
+        self.tell_seldom(why, || {
+            let from = if peer.address.is_empty() { "a Unix socket" } else { &peer.address };
+            let first = &start[..start.len().min(4)];
+            format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}")
+        });
+    }
+
+    /// Tells the operator something of a kind that clients can bring about as often as they like.
+    pub(crate) fn tell_seldom(&self, kind: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut complaints = self.complaints.borrow_mut();
-        if complaints.get(why).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
+        if complaints.get(kind).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
             return;
         }
-        complaints.insert(why, now);
-        let from = if peer.address.is_empty() { "a Unix socket" } else { &peer.address };
-        let first = &start[..start.len().min(4)];
-        self.sink
-            .message(&format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}"));
+        complaints.insert(kind, now);
+        self.sink.message(&text());
     }
 
     /// Adds a line to the access log.
