@@ -211,3 +211,38 @@ fn a_reload_changes_routes_and_a_wrong_one_changes_nothing() {
     project.ok(&["reload"]);
     wait_for("the new route", || client.get("/x").unwrap().status == 451);
 }
+
+#[test]
+fn a_password_is_asked_for() {
+    let project = project("[[route]]\npath = \"/admin\"\nbasic_auth = \"users\"\nset_header = { X-Part = \"admin\" }");
+    project
+        .write("users", "# as htpasswd writes it\nana:$2y$05$.xQP76eSW4izfqkLmwW8U.HZfmu21yxNoik121ebMPmXSXnAlsgcW\n");
+    let running = project.up(&[]);
+    let mut client = running.client();
+    for (path, credentials, status) in [
+        ("/admin", "Basic YW5hOm9wZW46c2VzYW1lIMO8", 200),
+        ("/admin", "basic YW5hOm9wZW46c2VzYW1lIMO8", 200),
+        ("/admin/x", "Basic YW5hOm9wZW46c2VzYW1lIMO8", 200),
+        ("/admin", "Basic YW5hOndyb25n", 401),
+        ("/admin", "Basic ZXZlOm9wZW46c2VzYW1lIMO8", 401),
+        ("/admin", "Basic YW5h", 401),
+        ("/admin", "Basic %%%", 401),
+        ("/admin", "Bearer x", 401),
+        ("/%61dmin", "x", 401),
+        ("/admin", "Basic YW5hOm9wZW46c2VzYW1lIMO8\nAuthorization: Basic YW5hOm9wZW46c2VzYW1lIMO8", 401),
+        ("/other", "x", 200),
+    ] {
+        let response = ask(&mut client, &format!("GET {path}"), &format!("Host: a\nAuthorization: {credentials}"));
+        assert_eq!(response.status, status, "{path} {credentials}");
+        let challenge = response.field("www-authenticate").unwrap_or("");
+        assert_eq!(challenge.starts_with("Basic realm="), status == 401, "{challenge}");
+    }
+    let response = client.get("/admin").unwrap();
+    assert_eq!((response.status, response.field("x-part")), (401, Some("admin")));
+    project.write("users", "ana:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n");
+    let refused = project.run(&["reload"]);
+    assert!(refused.code == 78 && refused.err.contains("htpasswd -B"), "{}", refused.err);
+    assert_eq!(client.get("/admin").unwrap().status, 401);
+    std::fs::remove_file(project.path().join("users")).unwrap();
+    assert_eq!(project.run(&["check"]).code, 78, "a file that is missing opens no door");
+}

@@ -103,7 +103,7 @@ fn files_are_sent_with_type_and_validators_and_what_is_none_is_the_applications(
     client.send("POST /static/a.css HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc").unwrap();
     assert_eq!(client.response().unwrap().status, 405, "and the connection goes on, as the body was read");
     assert_eq!(ask(&mut client, "DELETE", "/static/none", "").text(), "DELETE /static/none");
-    wait_for("the file in the log", || running.out().contains("/static/a.css?v=1"));
+    wait_for("the file in the log", || running.out().contains("/static/a.css"));
 }
 
 #[test]
@@ -280,4 +280,77 @@ fn a_reload_changes_them_and_closes_no_connection() {
     project.write("tierce.toml", &project.config("workers = 1"));
     project.ok(&["reload"]);
     wait_for("the application", || client.get("/static/a.css").unwrap().text() == "GET /static/a.css");
+}
+
+/// Names files in place of a body.
+const SENDER: &str = r#"
+import os
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    fields = [("X-From", "app"), ("Set-Cookie", "a=b"), ("ETag", '"app"')]
+    if path.startswith("/sendfile"):
+        fields.append(("X-Sendfile", os.getcwd() + path.removeprefix("/sendfile")))
+    elif path.startswith("/accel"):
+        fields.append(("X-Accel-Redirect", environ["REQUEST_URI"].removeprefix("/accel")))
+    if environ["QUERY_STRING"] == "typed":
+        fields.append(("Content-Type", "application/x-own"))
+    start_response("200 OK", fields)
+    return iter([b"of the application", b", in two parts"])
+"#;
+
+#[test]
+fn the_application_names_a_file_in_place_of_a_body() {
+    let project = Project::new(TIERCE, SENDER, "workers = 1\ninternal = { \"/protected\" = \"files\" }");
+    project.write("secret.txt", "secret");
+    project.write("files/a.txt", "a file");
+    symlink("../secret.txt", project.path().join("files/out.txt")).unwrap();
+    let running = up(&project);
+    let mut client = running.client();
+    for (path, text) in [
+        ("/accel/protected/a.txt", "a file"),
+        ("/accel/protected/%61.txt", "a file"),
+        ("/sendfile/files/a.txt", "a file"),
+    ] {
+        let response = get(&mut client, path, "");
+        assert_eq!((response.status, response.text().as_str()), (200, text), "{path}");
+        assert_eq!((field(&response, "x-from"), field(&response, "set-cookie")), ("app", "a=b"));
+        assert_eq!(field(&response, "content-type"), "text/plain; charset=utf-8");
+        assert_eq!((response.field("x-accel-redirect"), response.field("x-sendfile")), (None, None), "{path}");
+        assert_eq!(response.fields.iter().filter(|(name, _)| name == "etag").count(), 1);
+        let part = get(&mut client, path, "Range: bytes=2-5\r\n");
+        assert_eq!((part.status, part.text().as_str()), (206, "file"));
+    }
+    assert_eq!(field(&get(&mut client, "/accel/protected/a.txt?typed", ""), "content-type"), "application/x-own");
+    for path in [
+        "/accel/protected/none",
+        "/accel/protected/out.txt",
+        "/accel/protected/..%2f..%2fsecret.txt",
+        "/accel/elsewhere/a.txt",
+        "/accel/protected/",
+        "/sendfile/secret.txt",
+        "/sendfile/files",
+    ] {
+        let response = get(&mut client, path, "");
+        assert_eq!(response.status, 404, "{path}: {}", response.text());
+    }
+    assert_eq!(
+        get(&mut client, "/protected/a.txt", "").text(),
+        "of the application, in two parts",
+        "nobody else can ask for it"
+    );
+    wait_for("the log to tell", || {
+        running.err().contains("which is no file") || running.out().contains("which is no file")
+    });
+    running.wait_until_idle();
+}
+
+#[test]
+fn without_a_directory_for_them_such_fields_are_the_clients() {
+    let project = Project::new(TIERCE, SENDER, "workers = 1");
+    project.write("files/a.txt", "a file");
+    let running = up(&project);
+    let response = get(&mut running.client(), "/accel/protected/a.txt", "");
+    assert_eq!(response.text(), "of the application, in two parts");
+    assert_eq!(response.field("x-accel-redirect"), Some("/protected/a.txt"));
 }

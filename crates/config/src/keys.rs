@@ -88,6 +88,13 @@ pub(crate) const KEYS: &[Key] = &[
         "Files that the edge sends itself, as `{ \"/static\" = \"static/\" }`: below the path `/static` those of the directory, of several paths the longest. Where there is no such file the application is asked. Names that begin with a dot and symbolic links that lead out of the directory are no files here.",
     ),
     key(
+        "internal",
+        "table of directories",
+        "none",
+        "",
+        "Files that the edge sends when the application names one in its response, in place of a body: `X-Accel-Redirect: /protected/a.pdf` with `{ \"/protected\" = \"files/\" }`, or `X-Sendfile` with the file's absolute path. Clients cannot ask for them.",
+    ),
+    key(
         "route",
         "tables",
         "none",
@@ -219,6 +226,13 @@ const ROUTE_KEYS: &[Key] = &[
         "From where clients may come, as `10.0.0.0/8` or `unix`; others get 403. The client is whom `trusted_proxies` tell of.",
     ),
     key("route.deny", "list of addresses", "nobody", "", "From where they may not, even if `allow` has them."),
+    key(
+        "route.basic_auth",
+        "path",
+        "nobody is asked",
+        "",
+        "A file of users and their passwords as `htpasswd -B` writes it (bcrypt); others get 401. It is read at the start and by a reload.",
+    ),
     key("route.limits.body", "size", "`limits.body`", "", "The longest request body."),
     key(
         "route.limits.time",
@@ -301,14 +315,15 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
     ("root", "write `static`: it stands for `path` itself, as nginx's alias does"),
     ("return", "write `respond` or `redirect`"),
     ("add_header", "write `set_header`"),
-    ("auth_basic", "this version does not have it"),
+    ("auth_basic", "write `basic_auth = \"FILE\"`"),
+    ("auth_basic_user_file", "write `basic_auth = \"FILE\"`"),
     ("app", "this version runs one application"),
     ("upstream", "this version does not have it"),
 ];
 
 /// Keys that a single text cannot hold.
 pub(crate) fn has_variable(path: &str) -> bool {
-    !["env", "static", "route"].contains(&path)
+    !["env", "static", "internal", "route"].contains(&path)
 }
 
 /// Tables that hold keys.

@@ -12,6 +12,7 @@ mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod trusted; // proxies that are believed
 mod routes; // `[[route]]` and `static`
+mod users; // names and hashes of passwords
 mod redirect; // where a redirect leads
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
@@ -29,4 +30,5 @@ pub use redirect::Piece;
 pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;
+pub use users::Users;
 pub use workers::Workers;

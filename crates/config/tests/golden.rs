@@ -37,6 +37,9 @@ fn describe(config: &Config) -> String {
     for mount in &config.routes.files {
         line("static", format!("{} = {}", mount.path, mount.directory.display()));
     }
+    for mount in &config.routes.internal {
+        line("internal", format!("{} = {}", mount.path, mount.directory.display()));
+    }
     for route in &config.routes.list {
         line("route", format!("{route:?}"));
     }

@@ -5,6 +5,7 @@
 
 mod open; // a path below a directory, and nothing else
 mod kind; // Content-Type by the end of a name
+mod sent; // a file that the application names in place of a body
 mod slots; // how many files may be open at a time
 
 use std::{io::Write, path::Path};
@@ -21,8 +22,10 @@ use crate::{
     record::Story,
     request::Request,
 };
+use kind::Kind;
 use open::{Opened, Regular};
 
+pub(crate) use sent::{answer as answer_wanted, wanted};
 pub(crate) use slots::FileSlots;
 
 /// Answers with the file that `path` names below `directory`, once its first `taken` bytes have named that. `None` when there is no
@@ -67,10 +70,23 @@ pub(crate) async fn answer(
             )
             .await
         }
-        Found::File(file, name) => send(connection, request, upload, story, (directory, file, name)).await,
+        Found::File(file, name) => {
+            let told = Told { kind: kind::of(&name), fields: Vec::new(), by_application: false };
+            send(connection, request, upload, story, (directory, file, name, told)).await
+        }
     };
     drop(slot);
     Ok(Some(ending))
+}
+
+/// What is said of a file besides what it says itself.
+#[derive(Debug)]
+struct Told {
+    kind: Kind,
+    /// Field lines of the application.
+    fields: Vec<u8>,
+    /// The application has named the file: what it says of its type counts, and nothing else is sent in its place.
+    by_application: bool,
 }
 
 /// What a path names.
@@ -124,10 +140,11 @@ async fn send(
     request: &Request<'_>,
     upload: &Upload,
     story: &mut Story,
-    (directory, plain, name): (&Path, Regular, Vec<u8>),
+    (directory, plain, name, told): (&Path, Regular, Vec<u8>, Told),
 ) -> Ending {
-    let kind = kind::of(&name);
-    let (file, coding) = match kind.compresses {
+    let kind = told.kind;
+    let varies = kind.compresses && !told.by_application;
+    let (file, coding) = match varies {
         true => smaller(connection, request, directory, plain, &name),
         false => (plain, None),
     };
@@ -145,10 +162,16 @@ async fn send(
             Selected::Nothing => (416, 0..0),
         },
     };
-    let mut fields = Vec::with_capacity(256);
+    let mut fields = told.fields;
+    fields.reserve(256);
+    let has_kind = fields
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.get(..13).is_some_and(|name| name.eq_ignore_ascii_case(b"content-type:")));
     if !matches!(status, 412 | 416) {
         if status != 304 {
-            http::write_field(&mut fields, b"Content-Type", kind.name.as_bytes());
+            if !has_kind {
+                http::write_field(&mut fields, b"Content-Type", kind.name.as_bytes());
+            }
             if let Some(coding) = coding {
                 http::write_field(&mut fields, b"Content-Encoding", coding.name().as_bytes());
             }
@@ -158,7 +181,7 @@ async fn send(
         // A file from the future says when it is asked for (RFC 9110 §8.8.2.1).
         http::write_date(&mut fields, file.modified.min(now));
         fields.extend_from_slice(b"\r\nAccept-Ranges: bytes\r\n");
-        if kind.compresses {
+        if varies {
             http::write_field(&mut fields, b"Vary", b"Accept-Encoding");
         }
     }

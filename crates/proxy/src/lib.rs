@@ -15,6 +15,7 @@ mod request; // the life of a request
 mod client; // who it comes from
 mod route; // which route it takes
 mod routed; // what a route makes of it, besides handing it to the application
+mod credentials; // names and passwords
 mod files; // files of a directory as responses
 mod own; // answers that the edge gives itself
 mod body; // the request's body, read as fast as it is wanted

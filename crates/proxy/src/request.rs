@@ -9,7 +9,7 @@ use crate::{
     body::Upload,
     client::{self, Told},
     connection::Connection,
-    exchange, queue,
+    exchange, files, queue,
     record::{self, Story},
     respond,
     route::{Asked, Route},
@@ -121,7 +121,13 @@ async fn answer(
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
-    let attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
+    let mut attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
+    if let Some(wanted) = files::wanted(connection, &attempt) {
+        // What is complete needs no word that nobody wants it.
+        attempt.over = attempt.mailbox.look(|mail| mail.last);
+        drop(attempt);
+        return files::answer_wanted(connection, request, upload, story, wanted).await;
+    }
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }
 

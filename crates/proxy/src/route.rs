@@ -2,7 +2,12 @@
 //!
 //! Invariant: the first route that fits counts, in the order of the file. A path fits by what it means, not by how it is spelt.
 
-use std::net::IpAddr;
+use std::{
+    ffi::OsStr,
+    net::IpAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 use config::{HostPattern, Mount};
 use http::RequestHead;
@@ -13,6 +18,7 @@ pub(crate) struct Routes {
     list: Vec<Route>,
     /// The longest path first.
     files: Vec<Mount>,
+    internal: Vec<Mount>,
 }
 
 /// One route and what can be known of it before a request comes.
@@ -43,9 +49,16 @@ pub(crate) struct Asked<'a> {
 
 impl Routes {
     pub(crate) fn new(routes: &config::Routes) -> Self {
-        let mut files = routes.files.clone();
-        files.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
-        Self { list: routes.list.iter().map(Route::new).collect(), files }
+        let sorted = |mounts: &[Mount]| {
+            let mut mounts = mounts.to_vec();
+            mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
+            mounts
+        };
+        Self {
+            list: routes.list.iter().map(Route::new).collect(),
+            files: sorted(&routes.files),
+            internal: sorted(&routes.internal),
+        }
     }
 
     /// Whether there is nothing to look up.
@@ -63,8 +76,31 @@ impl Routes {
 
     /// The directory for a path, and how many bytes of the path have named it.
     pub(crate) fn files(&self, path: &[u8]) -> Option<(&Mount, usize)> {
-        self.files.iter().find_map(|mount| Some((mount, http::path_prefix(path, mount.path.as_bytes())?)))
+        below(&self.files, path)
     }
+
+    /// Whether the application may name files.
+    pub(crate) fn has_internal(&self) -> bool {
+        !self.internal.is_empty()
+    }
+
+    /// The same as [`Self::files`], for a path that the application names.
+    pub(crate) fn internal(&self, path: &[u8]) -> Option<(&Mount, usize)> {
+        below(&self.internal, path)
+    }
+
+    /// The directory, and the name below it, of a file that the application names by its absolute path.
+    pub(crate) fn internal_file(&self, file: &[u8]) -> Option<(PathBuf, Vec<u8>)> {
+        let file = Path::new(OsStr::from_bytes(file));
+        self.internal.iter().find_map(|mount| {
+            let name = file.strip_prefix(&mount.directory).ok()?;
+            Some((mount.directory.clone(), name.as_os_str().as_bytes().to_vec()))
+        })
+    }
+}
+
+fn below<'a>(mounts: &'a [Mount], path: &[u8]) -> Option<(&'a Mount, usize)> {
+    mounts.iter().find_map(|mount| Some((mount, http::path_prefix(path, mount.path.as_bytes())?)))
 }
 
 impl Route {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: who may not come is told so before anything of the body is read.
 
-use std::path::Path;
+use std::{path::Path, rc::Rc};
 
 use config::{Action, Piece};
 use units::Ending;
@@ -23,13 +23,20 @@ pub(crate) async fn guard(
     upload: &Upload,
     story: &mut Story,
 ) -> Option<Ending> {
+    let route = request.route?;
     let client = request.told.as_ref().map_or(connection.peer.ip, |told| told.address);
-    match request.route {
-        Some(route) if !route.admits(client) => {
-            Some(own::tell(connection, request, upload, story, (403, "403 Forbidden\n")).await)
-        }
-        _ => None,
+    if !route.admits(client) {
+        return Some(own::tell(connection, request, upload, story, (403, "403 Forbidden\n")).await);
     }
+    let users = route.rule.users.as_ref()?;
+    let thread = Rc::clone(&connection.thread);
+    if thread.credentials.are_right(request.head, &connection.input, users).await {
+        return None;
+    }
+    let fields = b"WWW-Authenticate: Basic realm=\"restricted\", charset=\"UTF-8\"\r\nContent-Type: text/plain; charset=utf-8\r\n\
+                   Cache-Control: no-store\r\n";
+    let own = Own { status: 401, fields, body: Body::Bytes(b"401 Unauthorized\n") };
+    Some(own::answer(connection, request, upload, story, own).await)
 }
 
 /// Answers in the application's place if the route, or a file, is the answer.

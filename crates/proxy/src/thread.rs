@@ -24,6 +24,7 @@ use units::{RequestId, RequestIds};
 use crate::{
     NodeTable, Settings,
     connection::{Connection, Peer},
+    credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
     files::FileSlots,
@@ -68,6 +69,7 @@ pub(crate) struct Thread {
     connections_max: usize,
     connection_ended: Notify,
     pub(crate) file_slots: FileSlots,
+    pub(crate) credentials: Credentials,
     dates: RefCell<DateCache>,
     ids: RefCell<RequestIds>,
     wall: Cell<(Instant, u64)>,
@@ -111,6 +113,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         connections_max,
         connection_ended: Notify::new(),
         file_slots: FileSlots::new(connections_max),
+        credentials: Credentials::default(),
         dates: RefCell::default(),
         ids: RefCell::default(),
         wall: Cell::new(wall_clock()),

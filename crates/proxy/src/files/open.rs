@@ -88,7 +88,7 @@ fn inspect(descriptor: OwnedFd) -> Opened {
             descriptor,
             length: u64::try_from(stat.st_size).unwrap_or(0),
             modified: u64::try_from(stat.st_mtime).unwrap_or(0),
-            nanoseconds: u64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            nanoseconds: stat.st_mtime_nsec,
         }),
         _ => Opened::Nothing,
     }

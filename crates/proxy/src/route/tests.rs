@@ -17,6 +17,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         fields: Vec::new(),
         allow: None,
         deny: config::TrustedProxies::default(),
+        users: None,
         body: None,
         time: None,
         request: config::Edits::default(),
@@ -26,7 +27,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
 }
 
 pub(crate) fn table(list: Vec<config::Route>) -> Routes {
-    Routes::new(&config::Routes { list, files: Vec::new() })
+    Routes::new(&config::Routes { list, ..config::Routes::default() })
 }
 
 /// The number of the route that a request takes.
