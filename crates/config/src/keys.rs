@@ -116,6 +116,27 @@ pub(crate) const KEYS: &[Key] = &[
         "Connections begin with a header of the PROXY protocol, version 1 or 2, that names the client. Those of `trusted_proxies` only are served then, and only with it. uwsgi listeners are not concerned.",
     ),
     key(
+        "static",
+        "table of directories",
+        "none",
+        "",
+        "Files that the edge sends itself, as `{ \"/static\" = \"static/\" }`: below the path `/static` those of the directory, of several paths the longest. Where there is no such file the application is asked. Names that begin with a dot and symbolic links that lead out of the directory are no files here.",
+    ),
+    key(
+        "internal",
+        "table of directories",
+        "none",
+        "",
+        "Files that the edge sends when the application names one in its response, in place of a body: `X-Accel-Redirect: /protected/a.pdf` with `{ \"/protected\" = \"files/\" }`, or `X-Sendfile` with the file's absolute path. Clients cannot ask for them.",
+    ),
+    key(
+        "route",
+        "tables",
+        "none",
+        "",
+        "What becomes of some requests, as `[[route]]` with the keys below. The first that fits counts, in the order of the file; what fits none goes to the application.",
+    ),
+    key(
         "python",
         "path",
         "searched for",
@@ -222,6 +243,138 @@ pub(crate) const KEYS: &[Key] = &[
     ),
 ];
 
+/// The keys of a `[[route]]`.
+const ROUTE_KEYS: &[Key] = &[
+    key(
+        "route.host",
+        "text or list",
+        "any",
+        "",
+        "The host that is asked for, without port; `*.example.org` is any below it.",
+    ),
+    key(
+        "route.path",
+        "path",
+        "`\"/\"`",
+        "",
+        "It and all below it, segment by segment: `/a` is `/a` and `/a/b`, not `/ab`. Escapes are decoded before.",
+    ),
+    key("route.method", "text or list", "any", "", "`\"POST\"`, `[\"GET\", \"HEAD\"]`."),
+    key(
+        "route.header",
+        "table of texts",
+        "any",
+        "",
+        "Fields that the request has, with this value; `\"*\"` is any value.",
+    ),
+    key(
+        "route.allow",
+        "list of addresses",
+        "everybody",
+        "",
+        "From where clients may come, as `10.0.0.0/8` or `unix`; others get 403. The client is whom `trusted_proxies` tell of.",
+    ),
+    key("route.deny", "list of addresses", "nobody", "", "From where they may not, even if `allow` has them."),
+    key(
+        "route.basic_auth",
+        "path",
+        "nobody is asked",
+        "",
+        "A file of users and their passwords as `htpasswd -B` writes it (bcrypt); others get 401. It is read at the start and by a reload.",
+    ),
+    key("route.limits.body", "size", "`limits.body`", "", "The longest request body."),
+    key(
+        "route.limits.time",
+        "duration",
+        "`limits.time`",
+        "",
+        "From the call of the application to the head of its response.",
+    ),
+    key(
+        "route.set_request_header",
+        "table of texts",
+        "none",
+        "",
+        "Fields that the application is told, in place of those with their names.",
+    ),
+    key("route.remove_request_header", "list of texts", "none", "", "Fields that it is not told."),
+    key(
+        "route.set_header",
+        "table of texts",
+        "none",
+        "",
+        "Fields of the response, in place of those with their names.",
+    ),
+    key("route.remove_header", "list of texts", "none", "", "Fields that are left out of the response."),
+    key(
+        "route.redirect",
+        "text, or `{ to, status }`",
+        "",
+        "",
+        "Sends the client elsewhere: `\"https://{host}{uri}\"`, `\"/new{rest}\"`. `{uri}` is path and query, `{rest}` what follows the route's path.",
+    ),
+    key("route.redirect.to", "text", "", "", "Where."),
+    key("route.redirect.status", "301, 302, 303, 307 or 308", "302", "", "How."),
+    key("route.respond", "number, or `{ status, body, type }`", "", "", "Answers with this."),
+    key("route.respond.status", "number, 200 to 599", "200", "", "The status."),
+    key("route.respond.body", "text", "nothing", "", "The body."),
+    key("route.respond.type", "text", "`\"text/plain; charset=utf-8\"`", "", "Its type."),
+    key(
+        "route.static",
+        "path",
+        "",
+        "",
+        "A directory whose files are found below `path`; where there is no such file the application is asked.",
+    ),
+    key(
+        "route.strip_prefix",
+        "true or false",
+        "false",
+        "",
+        "The application is told the path without `path`, which becomes its `SCRIPT_NAME`.",
+    ),
+    key("route.rewrite", "path", "", "", "The application is told this in place of `path`."),
+];
+
+pub(crate) fn is_known_in_route(path: &str) -> bool {
+    ROUTE_KEYS.iter().any(|key| key.path == path)
+}
+
+/// Whether there are keys of a route below this one.
+pub(crate) fn holds_route_keys(path: &str) -> bool {
+    ROUTE_KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// The same as [`suggest`], within a route.
+pub(crate) fn suggest_in_route(path: &str) -> (Option<&'static str>, Option<String>) {
+    let word = path.rsplit_once('.').map_or(path, |(_, word)| word);
+    if let Some((_, hint)) = FOREIGN_IN_ROUTE.iter().find(|(foreign, _)| *foreign == word) {
+        return (None, Some((*hint).to_owned()));
+    }
+    let near = ROUTE_KEYS.iter().filter_map(|key| Some((key.path, distance(split(path).1, split(key.path).1)?)));
+    (near.min_by_key(|(_, rank)| *rank).map(|(meant, _)| meant), None)
+}
+
+/// Names that users bring along into a route.
+const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
+    ("location", "write `path`"),
+    ("prefix", "write `path`"),
+    ("server_name", "write `host`"),
+    ("alias", "write `static`"),
+    ("root", "write `static`: it stands for `path` itself, as nginx's alias does"),
+    ("return", "write `respond` or `redirect`"),
+    ("add_header", "write `set_header`"),
+    ("auth_basic", "write `basic_auth = \"FILE\"`"),
+    ("auth_basic_user_file", "write `basic_auth = \"FILE\"`"),
+    ("app", "this version runs one application"),
+    ("upstream", "this version does not have it"),
+];
+
+/// Keys that a single text cannot hold.
+pub(crate) fn has_variable(path: &str) -> bool {
+    !["env", "tls", "static", "internal", "route"].contains(&path)
+}
+
 /// Tables that hold keys.
 pub(crate) const TABLES: &[&str] = &["limits", "log"];
 
@@ -284,7 +437,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Keys of the language that this version does not have.
-const LATER: &[&str] = &["static", "health", "route", "upstream", "command"];
+const LATER: &[&str] = &["health", "upstream", "command"];
 
 pub(crate) fn is_known(path: &str) -> bool {
     KEYS.iter().any(|key| key.path == path)
@@ -335,12 +488,16 @@ pub fn reference_markdown() -> String {
          | key | takes | default | environment | flag | |\n|---|---|---|---|---|---|\n",
     );
     for key in KEYS {
-        let variable =
-            if matches!(key.path, "env" | "tls") { String::new() } else { format!("`{}`", variable(key.path)) };
+        let variable = if has_variable(key.path) { format!("`{}`", variable(key.path)) } else { String::new() };
         page.push_str(&format!(
             "| `{}` | {} | {} | {variable} | {} | {} |\n",
             key.path, key.takes, key.default, key.flag, key.about
         ));
+    }
+    page.push_str("\n## Keys of a `[[route]]`\n\n| key | takes | default | |\n|---|---|---|---|\n");
+    for key in ROUTE_KEYS {
+        let name = key.path.strip_prefix("route.").unwrap_or(key.path);
+        page.push_str(&format!("| `{name}` | {} | {} | {} |\n", key.takes, key.default, key.about));
     }
     page
 }

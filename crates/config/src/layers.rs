@@ -32,8 +32,8 @@ pub(crate) fn merge(
         values.insert("workers".to_owned(), variable(count, "WEB_CONCURRENCY"));
     }
     values.extend(file);
-    // Variables of the application are a table, and are set as variables anyway; certificates are tables too.
-    for key in KEYS.iter().filter(|key| !matches!(key.path, "env" | "tls")) {
+    // Tables are set in the file only; the variables of the application are set as variables anyway.
+    for key in KEYS.iter().filter(|key| keys::has_variable(key.path)) {
         let name = keys::variable(key.path);
         if let Some(value) = environment.value(&name) {
             values.insert(key.path.to_owned(), variable(value, &name));

@@ -13,6 +13,9 @@ mod listen; // addresses
 mod admin; // where what runs can be watched
 mod trusted; // proxies that are believed
 mod secure; // certificates, redirect, PROXY protocol
+mod routes; // `[[route]]` and `static`
+mod users; // names and hashes of passwords
+mod redirect; // where a redirect leads
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
 mod django; // the same for manage.py
@@ -28,6 +31,9 @@ pub use model::{
     ServerTiming, Tls, Tracing,
 };
 pub use problem::{Place, Problem, Problems, Whose};
+pub use redirect::Piece;
+pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes};
 pub use source::{Environment, Locate, Overrides};
 pub use trusted::TrustedProxies;
+pub use users::Users;
 pub use workers::Workers;

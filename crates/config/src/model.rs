@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{trusted::TrustedProxies, workers::Workers};
+use crate::{routes::Routes, trusted::TrustedProxies, workers::Workers};
 
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
+    /// What becomes of requests besides going to the application.
+    pub routes: Routes,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.

@@ -174,7 +174,7 @@ impl Reader<'_> {
         let raw = match item {
             Item::Value(value) => self.raw(value),
             Item::Table(table) => self.table(table),
-            Item::ArrayOfTables(_) => Raw::Other("a list of tables"),
+            Item::ArrayOfTables(tables) => Raw::List(tables.iter().map(|table| self.one_table(table)).collect()),
             Item::None => Raw::Other("nothing"),
         };
         Given { raw, origin: Origin::File(self.place(span)) }
@@ -194,6 +194,10 @@ impl Reader<'_> {
 
     fn element(&self, value: &Value) -> Given {
         Given { raw: self.raw(value), origin: Origin::File(self.place(value.span().unwrap_or(0..0))) }
+    }
+
+    fn one_table(&self, table: &toml_edit::Table) -> Given {
+        Given { raw: self.table(table), origin: Origin::File(self.place(table.span().unwrap_or(0..0))) }
     }
 
     fn table(&self, table: &dyn TableLike) -> Raw {

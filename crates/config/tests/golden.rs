@@ -46,6 +46,15 @@ fn describe(config: &Config) -> String {
     if config.admin != config::Admin::Socket {
         line("admin", format!("{:?}", config.admin));
     }
+    for mount in &config.routes.files {
+        line("static", format!("{} = {}", mount.path, mount.directory.display()));
+    }
+    for mount in &config.routes.internal {
+        line("internal", format!("{} = {}", mount.path, mount.directory.display()));
+    }
+    for route in &config.routes.list {
+        line("route", format!("{route:?}"));
+    }
     line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
     line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
     if (config.server_timing, config.tracing) != (config::ServerTiming::Hidden, config::Tracing::Make) {

@@ -1,4 +1,4 @@
-//! The Date field (RFC 9110 §5.6.7, IMF-fixdate), formatted once a second.
+//! Dates of HTTP (RFC 9110 §5.6.7): IMF-fixdate as it is written, formatted once a second, and all forms that are read.
 
 /// The last date that was formatted.
 #[derive(Clone, Debug)]
@@ -44,6 +44,54 @@ fn format(second: u64) -> [u8; 29] {
     text
 }
 
+/// Appends the date at so many seconds after 1970 began.
+pub fn write_date(out: &mut Vec<u8>, second: u64) {
+    out.extend_from_slice(&format(second));
+}
+
+/// Seconds after 1970 began, of a date in any of the three forms that a recipient has to accept (RFC 9110 §5.6.7); `None` for
+/// anything else, and for dates before that.
+pub fn parse_date(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.is_ascii())?;
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    let (date, month, year, time) = match words[..] {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        [_, date, month, year, time, "GMT"] if year.len() == 4 => (date, month, small(year)?, time),
+        // Sunday, 06-Nov-94 08:49:37 GMT
+        [_, date, time, "GMT"] => {
+            let mut parts = date.split('-');
+            let (date, month, year) = (parts.next()?, parts.next()?, small(parts.next()?)?);
+            // Two digits: the past century for what would else be far ahead.
+            (date, month, if year < 70 { 2000 + year } else { 1900 + year }, time)
+        }
+        // Sun Nov  6 08:49:37 1994
+        [_, month, date, time, year] if year.len() == 4 => (date, month, small(year)?, time),
+        _ => return None,
+    };
+    let month = MONTH_NAMES.iter().position(|name| *name == month)? as u64 + 1;
+    let mut parts = time.split(':').map(small);
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+    let date = small(date)?;
+    let is_valid = parts.next().is_none() && (1..=31).contains(&date) && hour < 24 && minute < 60 && second <= 60;
+    let days = days(year, month, date).filter(|_| is_valid)?;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+const MONTH_NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// A number of at most four digits.
+fn small(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|_| text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Days from 1970-01-01 on; the other way round of [`civil`].
+fn days(year: u64, month: u64, date: u64) -> Option<u64> {
+    let (year, from_march) = if month < 3 { (year.checked_sub(1)?, month + 9) } else { (year, month - 3) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let of_year = (153 * from_march + 2) / 5 + date - 1;
+    (era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year).checked_sub(719_468)
+}
+
 /// Year, month and day of the day that is so many after 1970-01-01, counted in eras of 400 years that begin in March.
 fn civil(day: u64) -> (u64, u64, u64) {
     let day = day + 719_468;
@@ -71,6 +119,29 @@ mod tests {
             (4_102_444_800, "Fri, 01 Jan 2100 00:00:00 GMT"),
         ] {
             assert_eq!(cache.at(second), expected.as_bytes());
+        }
+    }
+    #[test]
+    fn dates_are_read_in_all_three_forms() {
+        for text in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(parse_date(text.as_bytes()), Some(784_111_777), "{text}");
+        }
+        for text in [
+            "",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 CET",
+            "Sun, 32 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 24:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Nop 1994 08:49:37 GMT",
+            "Sun, 06 Nov 19944 08:49:37 GMT",
+            "Sun, -6 Nov 1994 08:49:37 GMT",
+            "Wed, 31 Dec 1969 23:59:59 GMT",
+        ] {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+        for second in (0..5_000_000_000).step_by(86_399 * 7) {
+            assert_eq!(parse_date(&format(second)), Some(second));
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod bytes; // which bytes may stand where
 mod target; // the request target and the host
+mod path; // the same as routes and files see it
 mod fields; // what the fields mean for framing and connection
 mod head; // a request's head as spans of the buffer that it came in
 mod parse; // bytes to head, or the reason to refuse
@@ -14,13 +15,16 @@ mod forwarded; // what proxies tell of the client
 mod proxy_header; // what a proxy that passes bytes through puts before them
 mod body; // a body's bytes out of its framing
 mod response; // status line, fields and framing of a response
-mod date; // the Date field
+mod conditional; // conditions, ranges and codings of what is asked for
+mod date; // the Date field, and dates that clients send
 
 pub use body::{BodyDecoder, Decoded};
-pub use date::DateCache;
+pub use conditional::{Coding, Condition, Selected, Validators, accepted_codings, condition, selected};
+pub use date::{DateCache, parse_date, write_date};
 pub use forwarded::{Forwarded, Origin, forwarded};
 pub use head::{Field, FieldKind, Framing, Gateway, Limits, Refusal, RequestHead, Scheme, Span, Version};
 pub use parse::{HeadScan, asks_for_head, parse_request};
+pub use path::{Named, has_dot_segments, path_prefix, relative_path};
 pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,

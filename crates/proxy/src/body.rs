@@ -17,7 +17,6 @@ use units::{Cause, Ending, Phase};
 use crate::{
     connection::{Connection, Filled},
     deadline::{Deadline, Waits},
-    edge::Settings,
     exchange::Attempt,
 };
 
@@ -75,9 +74,13 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// The body behind a head of `length` bytes; at most as long as `settings` say.
-    pub(crate) fn new(head: &RequestHead, length: usize, settings: &Settings, now: Instant) -> Result<Self, Cause> {
-        let limit = settings.body;
+    /// The body behind a head of `length` bytes, with the most that it may have and the patience for it.
+    pub(crate) fn new(
+        head: &RequestHead,
+        length: usize,
+        (limit, patience): (u64, Duration),
+        now: Instant,
+    ) -> Result<Self, Cause> {
         let state = match head.framing {
             Framing::None | Framing::Length(0) => State::Whole,
             Framing::Length(declared) if limit < declared => return Err(Cause::BodyTooLarge),
@@ -94,8 +97,8 @@ impl Upload {
             limit,
             received: 0,
             credit: BODY_WINDOW,
-            most_patience: settings.patience,
-            patience: settings.patience,
+            most_patience: patience,
+            patience,
             waits_for: None,
             asked: now,
             stall: None,

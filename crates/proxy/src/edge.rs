@@ -11,7 +11,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, listener::Bound, page::Page, thread};
+use crate::{NodeTable, listener::Bound, page::Page, route::Routes, thread};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -35,6 +35,8 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     /// The port of https that plain requests are sent to.
     pub https_redirect: Option<u16>,
+    /// What becomes of requests besides going to the application.
+    pub(crate) routes: Arc<Routes>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -76,6 +78,7 @@ impl Settings {
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,
+            routes: Arc::new(Routes::new(&config.routes)),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,

@@ -5,7 +5,6 @@
 
 use std::{
     future::poll_fn,
-    ops::Range,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -19,6 +18,7 @@ use policy::{Lease, Ticket, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
 
 use crate::{
+    aim::aim,
     body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     deadline::Waits,
@@ -237,12 +237,7 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     if request.scheme(peer) == Scheme::Https {
         frame_flags |= flags::HTTPS;
     }
-    let target = head.target.of(input);
-    let within = |span: http::Span| -> Range<u16> {
-        let start = span.start.saturating_sub(head.target.start);
-        let short = |at: u32| u16::try_from(at).expect("a target is limited to less than 64 KiB");
-        if span.is_empty() { 0..0 } else { short(start)..short(start + span.end - span.start) }
-    };
+    let aim = aim(request.route, head, input);
     let mut writer = RequestWriter::begin(
         out,
         id,
@@ -250,13 +245,16 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
         peer.entry.number,
         head.method.of(input),
         upload.length(),
-        (target, within(head.path), within(head.query)),
+        (&aim.target, aim.path, aim.query),
         (client.as_bytes(), port),
     );
     let host = host.or(head.host);
+    let edits = request.route.map(|route| &route.request);
     for field in &head.fields {
         let (name, value) = (field.name.of(input), field.value.of(input));
         match field.kind {
+            FieldKind::Variable if aim.script.is_some() && matches!(name, b"SCRIPT_NAME" | b"PATH_INFO") => {}
+            _ if edits.is_some_and(|edits| edits.leaves_out(name)) => {}
             FieldKind::Variable => writer.variable(name, value),
             FieldKind::Host if host.is_some() => {}
             FieldKind::Forwarding if request.told.is_some() => writer.field(name, value),
@@ -266,6 +264,12 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     }
     if let Some(host) = host {
         writer.field(b"Host", host.of(input));
+    }
+    for (name, value) in edits.into_iter().flat_map(|edits| &edits.set) {
+        writer.field(name, value);
+    }
+    if let Some(script) = aim.script {
+        writer.variable(b"SCRIPT_NAME", script.as_bytes());
     }
     writer.field(b"X-Request-Id", request.id.as_bytes());
     if let Some(context) = request.trace.context() {

@@ -50,6 +50,11 @@ impl FileBody {
         self.rest.length
     }
 
+    /// The file, and what of it is still to be sent.
+    pub(crate) fn into_parts(self) -> (OwnedFd, FilePart) {
+        (self.file, self.rest)
+    }
+
     /// No more than `most` are to be sent.
     pub(crate) fn limit(&mut self, most: u64) {
         self.rest.length = self.rest.length.min(most);

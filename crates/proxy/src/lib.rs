@@ -15,9 +15,15 @@ mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request
 mod client; // who it comes from
 mod trace; // which trace it belongs to
+mod route; // which route it takes
+mod routed; // what a route makes of it, besides handing it to the application
+mod credentials; // names and passwords
+mod files; // files of a directory as responses
+mod own; // answers that the edge gives itself
 mod body; // the request's body, read as fast as it is wanted
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
+mod aim; // what the application is told of the target
 mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange

@@ -9,9 +9,11 @@ use crate::{
     body::Upload,
     client::{self, Told},
     connection::{Connection, Peer},
-    exchange, queue,
+    exchange, files, queue,
     record::{self, Story},
     redirect, respond,
+    route::{Asked, Route},
+    routed,
     trace::{self, Trace},
 };
 
@@ -38,6 +40,8 @@ pub(crate) struct Request<'a> {
     pub(crate) told: Option<Told>,
     /// `limits.time`.
     pub(crate) time: Duration,
+    /// What it is to be treated by, if any route fits.
+    pub(crate) route: Option<&'a Route>,
 }
 
 impl Request<'_> {
@@ -49,6 +53,15 @@ impl Request<'_> {
     pub(crate) fn method<'i>(&self, input: &'i [u8]) -> &'i [u8] {
         self.head.method.of(input)
     }
+
+    /// The host that the client has asked for; empty when it has named none.
+    pub(crate) fn host<'i>(&self, input: &'i [u8]) -> &'i [u8] {
+        host(self.told.as_ref(), self.head, input)
+    }
+}
+
+fn host<'i>(told: Option<&Told>, head: &RequestHead, input: &'i [u8]) -> &'i [u8] {
+    told.and_then(|told| told.host).or(head.host).map_or(b"", |host| host.of(input))
 }
 
 /// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
@@ -60,9 +73,18 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
     let id = id.unwrap_or_else(|| connection.thread.make_id());
     let mut story = Story::begin(began, id);
-    let trace = trace::of(&connection.thread, settings.tracing, head, &connection.input);
-    let request = Request { head, id, trace, told, time: settings.time };
-    let (ended, after, end) = match Upload::new(head, length, &settings, story.began) {
+    let input = &connection.input;
+    let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
+    let time = route.and_then(|route| route.rule.time).unwrap_or(settings.time);
+    let trace = trace::of(&connection.thread, settings.tracing, head, input);
+    let request = Request { head, id, trace, told, time, route };
+    let limit = route.and_then(|route| route.rule.body).map_or(settings.body, |body| body.count());
+    let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
+        true => Upload::new(head, length, (limit, settings.patience), story.began),
+        // Where a path decides, there are no two ways to read it; no browser sends such a one.
+        false => Err(Cause::HttpProtocolError(400)),
+    };
+    let (ended, after, end) = match upload {
         Ok(mut upload) => {
             let ended = answer(connection, &request, &mut upload, &mut story).await;
             let ended = match ended {
@@ -97,10 +119,16 @@ async fn answer(
         let location = redirect::location(connection, request, port)?;
         return Ok(respond::redirect(connection, request, &location, story).await);
     }
+    if let Some(ending) = routed::guard(connection, request, upload, story).await {
+        return Ok(ending);
+    }
     upload.gather(connection).await?;
     if request.head.is_asterisk {
         connection.closing |= !upload.is_complete();
         return Ok(respond::tell_options(connection, request, story).await);
+    }
+    if let Some(ending) = routed::answer(connection, request, upload, story).await? {
+        return Ok(ending);
     }
     let now = Instant::now();
     story.asked(now);
@@ -108,7 +136,13 @@ async fn answer(
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
-    let attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
+    let mut attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
+    if let Some(wanted) = files::wanted(connection, &attempt) {
+        // What is complete needs no word that nobody wants it.
+        attempt.over = attempt.mailbox.look(|mail| mail.last);
+        drop(attempt);
+        return files::answer_wanted(connection, request, upload, story, wanted).await;
+    }
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }
 

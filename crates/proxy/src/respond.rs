@@ -59,7 +59,7 @@ pub(crate) fn after(connection: &Connection, request: &Request<'_>, upload: &Upl
     }
 }
 
-fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
+pub(crate) fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
     request.head.keep_alive && !connection.thread.is_draining() && !connection.closing
 }
 
@@ -263,9 +263,17 @@ fn write_app_head(
             Expose::Shown => &[b"x-request-id", b"x-served-by"],
             Expose::Hidden => &[b"x-request-id"],
         };
-        http::write_fields_without(&mut out, fields, ours);
+        match request.route.map(|route| &route.response) {
+            Some(edits) if !edits.is_empty() => {
+                let mut own = Vec::with_capacity(fields.len());
+                http::write_fields_without(&mut own, fields, ours);
+                edits.write(&mut out, &own);
+            }
+            _ => http::write_fields_without(&mut out, fields, ours),
+        }
     });
-    finish_head(connection, &mut out, Some(request), story, &Framed { framing, length, date: has_date(&head), now });
+    let date = has_date(&head) || request.route.is_some_and(|route| route.response.leaves_out(b"date"));
+    finish_head(connection, &mut out, Some(request), story, &Framed { framing, length, date, now });
     connection.out = out;
     framing
 }
@@ -274,16 +282,17 @@ fn has_date(head: &Head) -> bool {
     head.flags & flags::HAS_DATE != 0
 }
 
-struct Framed {
-    framing: ResponseFraming,
-    length: Option<u64>,
+#[derive(Debug)]
+pub(crate) struct Framed {
+    pub(crate) framing: ResponseFraming,
+    pub(crate) length: Option<u64>,
     /// The fields already hold a Date.
-    date: bool,
-    now: Instant,
+    pub(crate) date: bool,
+    pub(crate) now: Instant,
 }
 
 /// The fields that are ours: Date, framing, connection, request id, worker; and the empty line.
-fn finish_head(
+pub(crate) fn finish_head(
     connection: &Connection,
     out: &mut Vec<u8>,
     request: Option<&Request<'_>>,

@@ -24,8 +24,10 @@ use units::{RequestId, RequestIds, TraceContext};
 use crate::{
     NodeTable, Settings, arrive,
     connection::{Connection, Peer},
+    credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
+    files::FileSlots,
     links::{Link, Links},
     listener::{Entry, Listener},
     page::Page,
@@ -69,6 +71,8 @@ pub(crate) struct Thread {
     peak: Cell<usize>,
     connections_max: usize,
     connection_ended: Notify,
+    pub(crate) file_slots: FileSlots,
+    pub(crate) credentials: Credentials,
     dates: RefCell<DateCache>,
     ids: RefCell<RequestIds>,
     wall: Cell<(Instant, u64)>,
@@ -117,6 +121,8 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         peak: Cell::new(0),
         connections_max,
         connection_ended: Notify::new(),
+        file_slots: FileSlots::new(connections_max),
+        credentials: Credentials::default(),
         dates: RefCell::default(),
         ids: RefCell::default(),
         wall: Cell::new(wall_clock()),
@@ -339,24 +345,25 @@ impl Thread {
     /// Tells the operator that a gateway was refused, and why; now and then.
     pub(crate) fn complain(&self, peer: &Peer, start: &[u8], why: &'static str) {
         let first = &start[..start.len().min(4)];
-        self.tell(peer, why, |from| {
-            format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}")
+        self.tell_seldom(why, || {
+            format!("uwsgi: a request from {} was refused: {why}; it begins with the bytes {first:?}", origin(peer))
         });
     }
 
     /// The same of a proxy that did not say for whom it speaks.
     pub(crate) fn complain_of_header(&self, peer: &Peer, why: &'static str) {
-        self.tell(peer, why, |from| format!("PROXY protocol: a connection from {from} was refused: {why}"));
+        self.tell_seldom(why, || format!("PROXY protocol: a connection from {} was refused: {why}", origin(peer)));
     }
 
-    fn tell(&self, peer: &Peer, why: &'static str, text: impl FnOnce(&str) -> String) {
+    /// Tells the operator something of a kind that clients can bring about as often as they like.
+    pub(crate) fn tell_seldom(&self, kind: &'static str, text: impl FnOnce() -> String) {
         let now = Instant::now();
         let mut complaints = self.complaints.borrow_mut();
-        if complaints.get(why).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
+        if complaints.get(kind).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
             return;
         }
-        complaints.insert(why, now);
-        self.sink.message(&text(if peer.address.is_empty() { "a Unix socket" } else { &peer.address }));
+        complaints.insert(kind, now);
+        self.sink.message(&text());
     }
 
     /// Adds a line to the access log.
@@ -419,4 +426,9 @@ fn is_the_clients(error: &io::Error) -> bool {
 fn wall_clock() -> (Instant, u64) {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (Instant::now(), u64::try_from(unix.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Where it comes from, for people.
+fn origin(peer: &Peer) -> &str {
+    if peer.address.is_empty() { "a Unix socket" } else { &peer.address }
 }

@@ -57,6 +57,7 @@ impl Scripted {
         let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
         let mut settings = Settings {
             trusted_proxies: Default::default(),
+            routes: Default::default(),
             head: http::Limits::default(),
             body: 1 << 20,
             patience: DEADLINE,

@@ -1,0 +1,118 @@
+//! `[[route]]` and `static`: what is asked for, and what becomes of it.
+//!
+//! Invariant: a path is kept decoded and without a slash at its end (but for `/` itself), a host in lower case, a field's name and
+//! value as they may stand in a message.
+
+use std::{path::PathBuf, time::Duration};
+
+use units::Bytes;
+
+use crate::{redirect::Piece, trusted::TrustedProxies, users::Users};
+
+mod fields; // names and values of fields
+mod given; // the keys of the file
+
+pub(crate) use given::routes;
+
+/// All routes, and the files beside the application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// The first that fits counts.
+    pub list: Vec<Route>,
+    /// Where files are looked for, before the application is asked.
+    pub files: Vec<Mount>,
+    /// Where files are that the application may name in place of a body.
+    pub internal: Vec<Mount>,
+}
+
+/// A directory whose files are found below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// `/static`.
+    pub path: String,
+    /// The directory.
+    pub directory: PathBuf,
+}
+
+/// Which requests it is for, what they have to fulfil, and what becomes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Any, when there are none.
+    pub hosts: Vec<HostPattern>,
+    /// Those below it, segment by segment.
+    pub path: String,
+    /// Any, when there are none.
+    pub methods: Vec<String>,
+    /// Fields that the request has to have, with this value or with any.
+    pub fields: Vec<(String, Option<String>)>,
+    /// Who may come, if not everybody.
+    pub allow: Option<TrustedProxies>,
+    /// Who may not, in any case.
+    pub deny: TrustedProxies,
+    /// Who has to name a password, if anybody.
+    pub users: Option<Users>,
+    /// In place of `limits.body`.
+    pub body: Option<Bytes>,
+    /// In place of `limits.time`.
+    pub time: Option<Duration>,
+    /// What is changed in the request's head.
+    pub request: Edits,
+    /// What is changed in the response's.
+    pub response: Edits,
+    /// Who answers.
+    pub action: Action,
+}
+
+/// A host that a request may be for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// This one.
+    Exact(String),
+    /// Any below it: of `*.example.org`, `.example.org`.
+    Below(String),
+}
+
+/// Changes of a head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Fields that take the place of whatever has their name.
+    pub set: Vec<(String, String)>,
+    /// Names of fields that are left out.
+    pub remove: Vec<String>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The application, or a file of `static`.
+    App(Mounting),
+    /// The client is sent elsewhere.
+    Redirect {
+        /// Where.
+        to: Vec<Piece>,
+        /// 301, 302, 303, 307 or 308.
+        status: u16,
+    },
+    /// Always the same.
+    Respond {
+        /// Any final status.
+        status: u16,
+        /// The Content-Type.
+        kind: String,
+        /// The body.
+        body: String,
+    },
+    /// A file below this directory, or the application where there is none.
+    Files(PathBuf),
+}
+
+/// What the application is told of the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mounting {
+    /// As it came.
+    Whole,
+    /// Without the route's path, which becomes `SCRIPT_NAME`.
+    Stripped,
+    /// With this in place of the route's path.
+    Rewritten(String),
+}

@@ -1,0 +1,93 @@
+//! Users and their passwords, as `htpasswd -B` writes them: a line `name:hash` for each.
+//!
+//! Invariant: every hash is one of bcrypt; what is weaker is refused. Neither names nor hashes are ever shown.
+
+use std::fmt;
+
+/// Who may come, and the hashes of their passwords.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Users(Vec<(String, String)>);
+
+impl Users {
+    /// The hash of a user's password.
+    pub fn hash(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, hash)| hash.as_str())
+    }
+
+    /// Any hash: what an unknown user's password is compared with, so that it takes as long.
+    pub fn any_hash(&self) -> Option<&str> {
+        self.0.first().map(|(_, hash)| hash.as_str())
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Users({})", self.0.len())
+    }
+}
+
+/// Reads the text of such a file; or says what is wrong, and what to do.
+pub(crate) fn read(text: &str) -> Result<Users, (String, Option<String>)> {
+    let mut users = Vec::new();
+    for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim_end())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let Some((name, hash)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
+            return Err((format!("line {number} is not `name:hash`"), Some(HOW.to_owned())));
+        };
+        if !is_bcrypt(hash) {
+            return Err((format!("line {number}: the hash is not one of bcrypt"), Some(HOW.to_owned())));
+        }
+        if users.iter().any(|(known, _)| known == name) {
+            return Err((format!("line {number}: this user was there before"), None));
+        }
+        users.push((name.to_owned(), hash.to_owned()));
+    }
+    if users.is_empty() {
+        return Err(("there is no user in it".to_owned(), Some(HOW.to_owned())));
+    }
+    Ok(Users(users))
+}
+
+const HOW: &str = "write the line with: htpasswd -B FILE NAME";
+
+/// `$2y$10$` and 53 letters.
+fn is_bcrypt(hash: &str) -> bool {
+    let start = ["$2a$", "$2b$", "$2y$"].iter().find_map(|start| hash.strip_prefix(start));
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"./".contains(&byte);
+    match start.and_then(|rest| rest.split_once('$')) {
+        Some((cost, rest)) => {
+            let cost = cost.parse::<u8>().ok().filter(|_| cost.len() == 2);
+            cost.is_some_and(|cost| (4..=17).contains(&cost)) && rest.len() == 53 && rest.bytes().all(is_letter)
+        }
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bcrypt_is_taken() {
+        let hash = format!("$2y$05${}", "a".repeat(53));
+        let users = read(&format!("# who\n\nana:{hash}\r\nben:$2b$10${}\n", "b".repeat(53))).unwrap();
+        assert_eq!((users.hash("ana"), users.hash("eve")), (Some(hash.as_str()), None));
+        assert_eq!(format!("{users:?}"), "Users(2)");
+        for text in [
+            String::new(),
+            "# nobody\n".into(),
+            "ana".into(),
+            format!(":{hash}"),
+            "ana:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".into(),
+            "ana:$apr1$x$y".into(),
+            "ana:secret".into(),
+            format!("ana:{hash}x"),
+            format!("ana:$2y$31${}", "a".repeat(53)),
+            format!("ana:{hash}\nana:{hash}"),
+        ] {
+            assert!(read(&text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A file that the application names in place of a body: `X-Accel-Redirect` by a path, `X-Sendfile` by a name in the file system.
+//!
+//! Invariant: nothing but the directories of `internal` is ever sent so, and what the application has written as a body is dropped.
+
+use std::path::{Path, PathBuf};
+
+use units::Ending;
+
+use super::{
+    Told, kind,
+    open::{self, Opened},
+    send,
+};
+use crate::{body::Upload, connection::Connection, exchange::Attempt, own, record::Story, request::Request};
+
+/// What is not the application's to say of a file, or was said to us only.
+const OURS: [&[u8]; 10] = [
+    b"x-accel-redirect",
+    b"x-accel-buffering",
+    b"x-accel-charset",
+    b"x-accel-expires",
+    b"x-accel-limit-rate",
+    b"x-sendfile",
+    b"content-length",
+    b"accept-ranges",
+    b"etag",
+    b"last-modified",
+];
+
+/// What an application wants to be sent.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// As it was written, for the log.
+    value: String,
+    /// Below which directory, and which file there; `None` when it is below none.
+    place: Option<(PathBuf, Vec<u8>)>,
+    /// The application's other fields.
+    fields: Vec<u8>,
+}
+
+/// The file that the response whose head has arrived is to have as its body.
+pub(crate) fn wanted(connection: &Connection, attempt: &Attempt) -> Option<Wanted> {
+    let settings = connection.thread.settings();
+    if !settings.routes.has_internal() {
+        return None;
+    }
+    attempt.mailbox.look(|mail| {
+        let start = mail.head.as_ref()?.reason_len;
+        let lines = &mail.text[start..];
+        let (is_path, value) = lines.split(|byte| *byte == b'\n').find_map(|line| {
+            let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+            let is_path = name.eq_ignore_ascii_case(b"x-accel-redirect");
+            (is_path || name.eq_ignore_ascii_case(b"x-sendfile")).then(|| (is_path, value[1..].trim_ascii()))
+        })?;
+        let place = if is_path {
+            let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);
+            settings.routes.internal(path).and_then(|(mount, taken)| {
+                let mut name = Vec::new();
+                http::relative_path(&path[taken..], &mut name)?;
+                Some((mount.directory.clone(), name))
+            })
+        } else {
+            settings.routes.internal_file(value)
+        };
+        let mut fields = http_fields_without(lines);
+        fields.shrink_to_fit();
+        Some(Wanted { value: String::from_utf8_lossy(value).into_owned(), place, fields })
+    })
+}
+
+fn http_fields_without(lines: &[u8]) -> Vec<u8> {
+    let mut fields = Vec::with_capacity(lines.len());
+    http::write_fields_without(&mut fields, lines, &OURS);
+    let mut rest = Vec::with_capacity(fields.len());
+    http::write_fields_without(&mut rest, &fields, &[b"x-request-id", b"x-served-by"]);
+    rest
+}
+
+/// Answers with it; with 404 when there is no such file, and the log says so.
+pub(crate) async fn answer(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &Upload,
+    story: &mut Story,
+    wanted: Wanted,
+) -> Result<Ending, Ending> {
+    let thread = std::rc::Rc::clone(&connection.thread);
+    let _slot = thread.file_slots.take(thread.settings().queue).await?;
+    let opened = wanted.place.map(|(directory, name)| (open::open(&directory, &name), directory, name));
+    Ok(match opened {
+        Some((Opened::File(file), directory, name)) => {
+            let told = Told { kind: kind::of(&name), fields: wanted.fields, by_application: true };
+            send(connection, request, upload, story, (Path::new(&directory), file, name, told)).await
+        }
+        _ => {
+            let value = wanted.value;
+            thread.tell_seldom("internal", || {
+                format!("the application wants {value:?} to be sent, which is no file that can be read below a directory of `internal`")
+            });
+            own::tell(connection, request, upload, story, (404, "404 Not Found\n")).await
+        }
+    })
+}

@@ -1,0 +1,146 @@
+//! Answers that the edge gives itself, where a route or a file says so.
+//!
+//! Invariant: their length is known before their head is written; a file that turns out shorter breaks the connection off.
+
+use std::{future::poll_fn, time::Instant};
+
+use http::ResponseFraming;
+use rustix::{buffer::spare_capacity, io::pread};
+use tokio::task::yield_now;
+use units::{Cause, Ending, Phase};
+
+use crate::{
+    body::Upload,
+    connection::{Connection, Sent},
+    file::FileBody,
+    record::Story,
+    request::Request,
+    respond::{self, Framed},
+};
+
+/// A file that is not longer than this is read and sent together with its head; for a longer one sendfile(2) is worth a call more.
+pub(crate) const READ_MAX: u64 = 32 * 1024;
+
+/// What is answered.
+#[derive(Debug)]
+pub(crate) struct Own<'a> {
+    pub(crate) status: u16,
+    /// Field lines.
+    pub(crate) fields: &'a [u8],
+    pub(crate) body: Body<'a>,
+}
+
+/// What follows the head; for HEAD, and for 304, it only says how long that would be.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    Bytes(&'a [u8]),
+    File(FileBody),
+}
+
+impl Body<'_> {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.left(),
+        }
+    }
+}
+
+/// A short answer in text.
+pub(crate) async fn tell(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &Upload,
+    story: &mut Story,
+    (status, text): (u16, &str),
+) -> Ending {
+    let fields = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n";
+    let own = Own { status, fields, body: Body::Bytes(text.as_bytes()) };
+    answer(connection, request, upload, story, own).await
+}
+
+pub(crate) async fn answer(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &Upload,
+    story: &mut Story,
+    own: Own<'_>,
+) -> Ending {
+    let Own { status, fields, body } = own;
+    connection.closing |= !upload.is_complete() || !respond::may_keep(connection, request);
+    let version = request.head.answer_version();
+    // A 304 says nothing of the length: the client knows it.
+    let known = (status != 304).then(|| body.length());
+    let (framing, length) = http::response_framing(status, request.head.is_head, version, known);
+    let mut out = std::mem::take(&mut connection.out);
+    http::write_status_line(&mut out, status, b"");
+    match request.route.map(|route| &route.response) {
+        Some(edits) if !edits.is_empty() => edits.write(&mut out, fields),
+        _ => out.extend_from_slice(fields),
+    }
+    let has_date = request.route.is_some_and(|route| route.response.leaves_out(b"date"));
+    let framed = Framed { framing, length, date: has_date, now: Instant::now() };
+    respond::finish_head(connection, &mut out, Some(request), story, &framed);
+    story.answered(status);
+    let mut rest = None;
+    if framing != ResponseFraming::NoBody {
+        match body {
+            Body::Bytes(bytes) => {
+                out.extend_from_slice(bytes);
+                story.sent(bytes.len() as u64);
+            }
+            Body::File(file) => rest = Some(file),
+        }
+    }
+    connection.out = out;
+    match send(connection, rest, story).await {
+        Ok(()) => Ending::SERVED,
+        Err(cause) => {
+            connection.break_off();
+            Ending::new(cause, Phase::SendBody)
+        }
+    }
+}
+
+async fn send(connection: &mut Connection, file: Option<FileBody>, story: &mut Story) -> Result<(), Cause> {
+    let mut rest = file.filter(|file| 0 < file.left());
+    if let Some(file) = rest.take_if(|file| file.left() <= READ_MAX) {
+        let read = file.read_all(&mut connection.out).map_err(|_| Cause::HttpResponseIncomplete)?;
+        story.sent(read);
+    }
+    match connection.flush().await {
+        Sent::All => {}
+        Sent::Broken => return Err(Cause::ClientClosed),
+        Sent::TimedOut => return Err(Cause::ClientTimedOut),
+    }
+    let Some(mut file) = rest else { return Ok(()) };
+    loop {
+        let sent = poll_fn(|context| connection.poll_send_file(context, &mut file)).await?;
+        story.sent(sent);
+        if file.left() == 0 {
+            return Ok(());
+        }
+        // First the thread looks what others have to do.
+        yield_now().await;
+    }
+}
+
+impl FileBody {
+    /// Appends all of it to `out`, and tells how much that was.
+    fn read_all(self, out: &mut Vec<u8>) -> rustix::io::Result<u64> {
+        let (file, part) = self.into_parts();
+        let length = usize::try_from(part.length).map_err(|_| rustix::io::Errno::FBIG)?;
+        let end = out.len() + length;
+        while out.len() < end {
+            out.reserve(end - out.len());
+            let at = part.offset + (length - (end - out.len())) as u64;
+            match pread(&file, spare_capacity(out), at) {
+                Ok(0) => return Err(rustix::io::Errno::IO),
+                Ok(_) => out.truncate(end),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(part.length)
+    }
+}

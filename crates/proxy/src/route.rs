@@ -1,0 +1,185 @@
+//! Which route a request takes: the table of the configuration, compiled once, looked up without allocation.
+//!
+//! Invariant: the first route that fits counts, in the order of the file. A path fits by what it means, not by how it is spelt.
+
+use std::{
+    ffi::OsStr,
+    net::IpAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use config::{HostPattern, Mount};
+use http::RequestHead;
+
+/// All routes, and the directories beside the application.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    list: Vec<Route>,
+    /// The longest path first.
+    files: Vec<Mount>,
+    internal: Vec<Mount>,
+}
+
+/// One route and what can be known of it before a request comes.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) rule: config::Route,
+    pub(crate) request: Edits,
+    pub(crate) response: Edits,
+}
+
+/// Changes of a head, ready to be made.
+#[derive(Debug, Default)]
+pub(crate) struct Edits {
+    /// Names of fields that are left out, those that are set included; in lower case.
+    pub(crate) without: Vec<Vec<u8>>,
+    /// Fields that are added.
+    pub(crate) set: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What of a request decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) head: &'a RequestHead,
+    pub(crate) input: &'a [u8],
+    /// As it was asked for, with a port perhaps.
+    pub(crate) host: &'a [u8],
+}
+
+impl Routes {
+    pub(crate) fn new(routes: &config::Routes) -> Self {
+        let sorted = |mounts: &[Mount]| {
+            let mut mounts = mounts.to_vec();
+            mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
+            mounts
+        };
+        Self {
+            list: routes.list.iter().map(Route::new).collect(),
+            files: sorted(&routes.files),
+            internal: sorted(&routes.internal),
+        }
+    }
+
+    /// Whether there is nothing to look up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.files.is_empty()
+    }
+
+    pub(crate) fn find(&self, asked: Asked<'_>) -> Option<&Route> {
+        if self.list.is_empty() {
+            return None;
+        }
+        let host = bare(asked.host);
+        self.list.iter().find(|route| route.fits(asked, host))
+    }
+
+    /// The directory for a path, and how many bytes of the path have named it.
+    pub(crate) fn files(&self, path: &[u8]) -> Option<(&Mount, usize)> {
+        below(&self.files, path)
+    }
+
+    /// Whether the application may name files.
+    pub(crate) fn has_internal(&self) -> bool {
+        !self.internal.is_empty()
+    }
+
+    /// The same as [`Self::files`], for a path that the application names.
+    pub(crate) fn internal(&self, path: &[u8]) -> Option<(&Mount, usize)> {
+        below(&self.internal, path)
+    }
+
+    /// The directory, and the name below it, of a file that the application names by its absolute path.
+    pub(crate) fn internal_file(&self, file: &[u8]) -> Option<(PathBuf, Vec<u8>)> {
+        let file = Path::new(OsStr::from_bytes(file));
+        self.internal.iter().find_map(|mount| {
+            let name = file.strip_prefix(&mount.directory).ok()?;
+            Some((mount.directory.clone(), name.as_os_str().as_bytes().to_vec()))
+        })
+    }
+}
+
+fn below<'a>(mounts: &'a [Mount], path: &[u8]) -> Option<(&'a Mount, usize)> {
+    mounts.iter().find_map(|mount| Some((mount, http::path_prefix(path, mount.path.as_bytes())?)))
+}
+
+impl Route {
+    fn new(rule: &config::Route) -> Self {
+        Self { request: Edits::new(&rule.request), response: Edits::new(&rule.response), rule: rule.clone() }
+    }
+
+    fn fits(&self, asked: Asked<'_>, host: &[u8]) -> bool {
+        let Asked { head, input, .. } = asked;
+        let rule = &self.rule;
+        let method = head.method.of(input);
+        (rule.methods.is_empty() || rule.methods.iter().any(|known| known.as_bytes() == method))
+            && http::path_prefix(head.path.of(input), rule.path.as_bytes()).is_some()
+            && (rule.hosts.is_empty() || rule.hosts.iter().any(|pattern| is_host(pattern, host)))
+            && rule.fields.iter().all(|(name, value)| has_field(asked, name, value.as_deref()))
+    }
+
+    /// Whether a client may come; `None` is one of a Unix socket.
+    pub(crate) fn admits(&self, client: Option<IpAddr>) -> bool {
+        !self.rule.deny.contains(client) && self.rule.allow.as_ref().is_none_or(|allow| allow.contains(client))
+    }
+
+    /// How many bytes of the path name the route.
+    pub(crate) fn taken(&self, path: &[u8]) -> usize {
+        http::path_prefix(path, self.rule.path.as_bytes()).unwrap_or(0)
+    }
+}
+
+impl Edits {
+    fn new(edits: &config::Edits) -> Self {
+        let set: Vec<_> =
+            edits.set.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())).collect();
+        let without = edits.set.iter().map(|(name, _)| name).chain(&edits.remove);
+        Self { without: without.map(|name| name.to_ascii_lowercase().into_bytes()).collect(), set }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.without.is_empty()
+    }
+
+    pub(crate) fn leaves_out(&self, name: &[u8]) -> bool {
+        self.without.iter().any(|other| other.eq_ignore_ascii_case(name))
+    }
+
+    /// Appends the fields of `lines` with these changes.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, lines: &[u8]) {
+        let names: Vec<&[u8]> = self.without.iter().map(Vec::as_slice).collect();
+        http::write_fields_without(out, lines, &names);
+        for (name, value) in &self.set {
+            http::write_field(out, name, value);
+        }
+    }
+}
+
+/// The host without port and without the dot that a complete name may end with.
+fn bare(host: &[u8]) -> &[u8] {
+    let name = match memchr::memrchr(b':', host) {
+        Some(at) if host[at + 1..].iter().all(u8::is_ascii_digit) => &host[..at],
+        _ => host,
+    };
+    name.strip_suffix(b".").unwrap_or(name)
+}
+
+fn is_host(pattern: &HostPattern, host: &[u8]) -> bool {
+    match pattern {
+        HostPattern::Exact(name) => host.eq_ignore_ascii_case(name.as_bytes()),
+        HostPattern::Below(end) => host
+            .len()
+            .checked_sub(end.len())
+            .is_some_and(|start| 0 < start && host[start..].eq_ignore_ascii_case(end.as_bytes())),
+    }
+}
+
+fn has_field(asked: Asked<'_>, name: &str, value: Option<&str>) -> bool {
+    asked.head.fields.iter().any(|field| {
+        field.name.of(asked.input).eq_ignore_ascii_case(name.as_bytes())
+            && value.is_none_or(|value| field.value.of(asked.input) == value.as_bytes())
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
