@@ -159,3 +159,6 @@ impl Stream {
         let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+use std::{future::poll_fn, io::Read, thread};
+
+use config::{CertificateFiles, Tls};
+use testkit::{Trust, certificate};
+use tls::{Authority, Loaded, Store};
+use tokio::{net::TcpListener, runtime::Builder};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+
+const PIECE: &[u8] = &[7; 16 * 1024];
+
+fn server() -> (tls::Server, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, made) = (|name| directory.path().join(name), certificate(&["a.example"]));
+    std::fs::write(path("certificate"), &made.certificate).unwrap();
+    std::fs::write(path("key"), &made.key).unwrap();
+    let files = CertificateFiles { certificate: path("certificate"), key: path("key"), place: String::new() };
+    let loaded = Loaded::read(&Tls::Files(vec![files]), &Authority::new(path("ca"))).unwrap();
+    (Store::new(loaded).unwrap().server(), made.certificate)
+}
+
+/// Bytes that the other side does not take are refused once there are too many, and what was taken is not forgotten: it
+/// goes when there is room, without another write.
+#[test]
+fn what_tls_has_taken_is_sent_when_there_is_room() {
+    let (server, certificate) = server();
+    Builder::new_current_thread().enable_io().build().unwrap().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (go, may_read) = std::sync::mpsc::channel::<()>();
+        let reader = thread::spawn(move || {
+            let mut client = Trust::new(&[&certificate]).connect(port, "a.example").unwrap();
+            may_read.recv().unwrap();
+            let mut all = Vec::new();
+            client.stream().read_to_end(&mut all).unwrap();
+            all.len()
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = Stream::Tls(Box::new(TlsAcceptor::from(server).accept(stream).await.unwrap()));
+        let mut taken = 0;
+        let mut write = async || poll_fn(|context| Poll::Ready(stream.poll_write(context, PIECE))).await;
+        while let Poll::Ready(count) = write().await {
+            taken += count.unwrap();
+            assert!(taken < 64 << 20, "nobody takes it");
+        }
+        assert!(stream.holds_bytes());
+        go.send(()).unwrap();
+        poll_fn(|context| stream.poll_flush(context)).await.unwrap();
+        assert!(!stream.holds_bytes());
+        poll_fn(|context| stream.poll_shutdown_write(context)).await;
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), taken);
+    });
+}
