@@ -144,7 +144,7 @@ fn staff(staff: &StaffStatus) -> String {
     let last = last.as_ref().map(|StaffChanged { ago, from, to, reason }| {
         format!("\n    {} ago, {to} instead of {from}: {reason}", age(*ago))
     });
-    let workers = say::plural(*workers, "worker");
+    let workers = units::plural(*workers, "worker");
     format!("\n    {workers}, {least} to {most} in each node: {reason}{}", last.unwrap_or_default())
 }
 

@@ -29,7 +29,6 @@ use crate::{
     notify::notify,
     project,
     refuse::status,
-    say,
     signals::{Signals, Stop, Wish},
     up::record,
 };
@@ -309,7 +308,7 @@ impl Running {
             Ok(changed) => {
                 self.nodes.set(nodes);
                 record(&self.place, nodes, &config, &self.sink);
-                let (nodes, took) = (say::plural(nodes, "node"), began.elapsed().as_secs_f64());
+                let (nodes, took) = (units::plural(nodes, "node"), began.elapsed().as_secs_f64());
                 done(format!("{app}: {nodes}, in {took:.1} s"), changed)
             }
             Err(error) => refused(&error),

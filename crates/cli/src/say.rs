@@ -87,11 +87,6 @@ pub(crate) fn folded(items: &[String]) -> Vec<String> {
     lines
 }
 
-/// `1 node`, `2 nodes`.
-pub(crate) fn plural(count: u32, word: &str) -> String {
-    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
-}
-
 /// Raw bytes to standard output. False: nobody reads any more.
 pub(crate) fn raw(bytes: &[u8]) -> bool {
     let mut out = io::stdout().lock();

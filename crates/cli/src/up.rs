@@ -93,7 +93,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
         let source = config.file.as_deref().and_then(std::path::Path::file_name);
         let source = source.map_or_else(|| "the default is".to_owned(), |name| format!("{} says", name.display()));
-        let nodes = say::plural(nodes, "node");
+        let nodes = units::plural(nodes, "node");
         Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
     Ok(Prepared { config, nodes, place, interpreter, bound, admin, certificates, began, _lock: lock })
@@ -358,7 +358,7 @@ impl Ready<'_> {
 
 fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -> String {
     let program = say::program();
-    let (nodes, workers) = (say::plural(ready.nodes, "node"), workers(config.workers));
+    let (nodes, workers) = (units::plural(ready.nodes, "node"), workers(config.workers));
     let mut lines = vec![format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app)];
     let develops = if ready.develops { ", reloads when a file changes" } else { "" };
     for shown in ready.shown() {
@@ -373,7 +373,7 @@ fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -
 }
 
 fn workers(workers: Workers) -> String {
-    if workers.adapts() { format!("{workers} workers") } else { say::plural(workers.least, "worker") }
+    if workers.adapts() { format!("{workers} workers") } else { units::plural(workers.least, "worker") }
 }
 
 fn failed_announcement(config: &Config, ready: &Ready<'_>) -> String {

@@ -234,7 +234,7 @@ impl<W> Dispatch<W> {
             return None;
         }
         let queued = u32::try_from(self.queue.len()).unwrap_or(u32::MAX);
-        self.growth.look(now, Sight { in_flight: self.in_flight, queued, ended: self.ended })
+        self.growth.look(now, Sight { in_flight: self.in_flight, queued })
     }
 
     /// What is asked for; `None` while the gate is not open, as then nothing can be told by it.

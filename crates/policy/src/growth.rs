@@ -33,7 +33,7 @@ const FEW: f64 = 32.0;
 /// A window is at least so long, has at least so many ends of requests to judge by, and holds whole requests (it is not
 /// shorter than their latency), or it is given up.
 const WINDOW: Duration = Duration::from_secs(1);
-const ENDS: u64 = 20;
+const ENDS: f64 = 20.0;
 const WINDOW_MOST: Duration = Duration::from_secs(15);
 
 /// Each step down and up.
@@ -58,8 +58,6 @@ pub struct Sight {
     pub in_flight: u32,
     /// Requests that wait in the queue.
     pub queued: u32,
-    /// Requests that have ended since the beginning of time.
-    pub ended: u64,
 }
 
 /// A decision, to be told.
@@ -92,7 +90,6 @@ struct Window {
     began: Instant,
     /// Not judged until then: what was in flight before ends first.
     settled: Instant,
-    ended: u64,
     in_flight: f64,
     wanted: f64,
     sights: u32,
@@ -177,7 +174,7 @@ impl Growth {
         if self.bound != bound {
             // What is in flight under the old bound comes to its end first.
             let settle = WINDOW.max(Duration::from_secs_f64(finding.mean.min(10.0)));
-            self.window = Some(Window::new(now, now + settle, sight.ended));
+            self.window = Some(Window::new(now, now + settle));
         }
         match (held, self.phase) {
             (Phase::Lowering { .. } | Phase::Raising { .. }, Phase::Held) => self.bound().map(GrowthChange::Bounded),
@@ -189,26 +186,28 @@ impl Growth {
     }
 
     fn observe(&mut self, now: Instant, sight: Sight) -> Option<Finding> {
-        let window = self.window.get_or_insert_with(|| Window::new(now, now, sight.ended));
+        let window = self.window.get_or_insert_with(|| {
+            self.durations = Durations::default();
+            Window::new(now, now)
+        });
         if now < window.settled {
-            (window.began, window.ended) = (now, sight.ended);
+            window.began = now;
             self.durations = Durations::default();
             return None;
         }
         window.sights += 1;
         window.in_flight += f64::from(sight.in_flight);
         window.wanted += f64::from(sight.in_flight + sight.queued);
-        let (age, ends) = (now.saturating_duration_since(window.began), sight.ended - window.ended);
+        let (age, ends) = (now.saturating_duration_since(window.began), self.durations.total());
         let (seconds, sights) = (age.as_secs_f64(), f64::from(window.sights));
-        // Ends are far fewer than 2^52.
-        let throughput = Throughput { rate: ends as f64 / seconds, seconds };
+        let throughput = Throughput { rate: ends / seconds, seconds };
         let in_flight = window.in_flight / sights;
         let mean = if ends < ENDS { f64::INFINITY } else { in_flight / throughput.rate };
         if age < WINDOW || (seconds < mean && age < WINDOW_MOST) {
             return None;
         }
         let window = *window;
-        self.window = Some(Window::new(now, now, sight.ended));
+        self.window = Some(Window::new(now, now));
         let latency = std::mem::take(&mut self.durations).quantile(QUICK);
         Some(Finding { in_flight, wanted: window.wanted / sights, throughput, mean, latency })
     }
@@ -336,8 +335,8 @@ impl Growth {
 }
 
 impl Window {
-    fn new(now: Instant, settled: Instant, ended: u64) -> Self {
-        Self { began: now, settled, ended, in_flight: 0.0, wanted: 0.0, sights: 0 }
+    fn new(now: Instant, settled: Instant) -> Self {
+        Self { began: now, settled, in_flight: 0.0, wanted: 0.0, sights: 0 }
     }
 }
 
@@ -359,10 +358,13 @@ impl Durations {
         self.counts[place] = self.counts[place].saturating_add(1);
     }
 
+    fn total(&self) -> f64 {
+        self.counts.iter().map(|count| f64::from(*count)).sum()
+    }
+
     /// What this part of them does not exceed, in seconds; 0 when there are none.
     fn quantile(&self, part: f64) -> f64 {
-        let all: f64 = self.counts.iter().map(|count| f64::from(*count)).sum();
-        let mut left = all * part;
+        let mut left = self.total() * part;
         for (place, count) in (0u32..).zip(&self.counts) {
             left -= f64::from(*count);
             if left <= 0.0 && 0 < *count {

@@ -14,6 +14,8 @@ mod retry; // the right to a second try
 mod staff; // how many workers there should be
 mod changes; // changed files, and when to reload for them
 mod nodes; // the node table: what the data plane must know of nodes and workers
+#[cfg(test)]
+mod chance; // what simulations share
 
 pub use changes::{Changes, FileChange};
 pub use dispatch::{Admission, Demand, Dispatch, Gate, Load, NodeId, Stage, Ticket, WorkerId};

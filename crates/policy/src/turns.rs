@@ -177,9 +177,12 @@ impl Turns {
     /// Whether the requests that wait need a candidate. `is_blocked`: whether the thread of the youngest request waits for
     /// something; asked only where it counts.
     pub fn wants_candidate(&self, now: Instant, is_blocked: impl FnOnce() -> bool) -> bool {
+        if self.candidate {
+            return false;
+        }
         let age = now.saturating_duration_since(self.turned);
         let trusted = self.youngest_runs && self.expected < YOUNG && age < TRUST && (age < YOUNG || !is_blocked());
-        !self.candidate && !trusted
+        !trusted
     }
 
     /// A candidate has been called.

@@ -1,5 +1,5 @@
-//! What is looked at a few times a second while everything runs: whether more requests in flight only add latency, and
-//! what workers have decided, and whether there are as many as are needed.
+//! What is looked at a few times a second while everything runs: whether more requests in flight only add latency, what
+//! workers have decided, and whether there are as many as are needed.
 //!
 //! Invariant: every decision is in the log.
 

@@ -116,8 +116,8 @@ impl Staffing {
             }
             // One that has gone meanwhile is not asked any more.
             let _ = node.commands.send(Command::Staff(count.staff));
-            let (name, many) = (node.name(), if count.staff == 1 { "worker" } else { "workers" });
-            let text = format!("{name} has {} {many} from now on: {reason}", count.staff);
+            let (name, workers) = (node.name(), units::plural(count.staff, "worker"));
+            let text = format!("{name} has {workers} from now on: {reason}");
             context.sink.message_about(About::Node(&name), &text);
         }
         let total = |counts: &[Count]| counts.iter().map(|count| count.staff).sum();

@@ -307,8 +307,7 @@ impl Supervisor {
     pub async fn refork(&self, names: &[String]) -> Result<Changed, ChangeError> {
         let name = self.inner.config.borrow().name.clone();
         let _busy = self.begin(format!("reforking {name}"))?;
-        let known: Vec<_> =
-            self.inner.nodes.borrow().iter().map(|node| (format!("{name}.{}", node.index), node.clone())).collect();
+        let known: Vec<_> = self.inner.nodes.borrow().iter().map(|node| (node.name(), node.clone())).collect();
         if let Some(unknown) = names.iter().find(|wanted| !known.iter().any(|(name, _)| name == *wanted)) {
             let known = known.into_iter().map(|(name, _)| name).collect();
             return Err(ChangeError::NoNode { name: unknown.clone(), known });

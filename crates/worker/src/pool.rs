@@ -151,7 +151,8 @@ impl Pool {
         state.youngest = Some(Arc::clone(seat));
         let waiting = state.inbox.len();
         let (start, leave) = state.turns.start(came, waiting, now);
-        let call = if state.turns.wants_candidate_at_start() { state.call(self.limit) } else { Call::Nobody };
+        let wanted = 0 < waiting && state.turns.wants_candidate_at_start();
+        let call = if wanted { state.call_anyone(self.limit) } else { Call::Nobody };
         let (running, gil_wait) = (state.turns.running(), state.turns.gil_wait());
         Turn::Run { job, start, interval: state.pace.follow(running, gil_wait), leave, call }
     }
@@ -270,13 +271,12 @@ impl State {
 
     /// Calls a candidate, unless the thread that runs is about to come back.
     fn call_if_wanted(&mut self, limit: usize) -> Call {
+        if self.inbox.is_empty() {
+            return Call::Nobody;
+        }
         let youngest = self.youngest.as_deref();
         let wanted = self.turns.wants_candidate(Instant::now(), || youngest.is_some_and(Seat::is_blocked));
-        if wanted { self.call(limit) } else { Call::Nobody }
-    }
-
-    fn call(&mut self, limit: usize) -> Call {
-        if self.inbox.is_empty() { Call::Nobody } else { self.call_anyone(limit) }
+        if wanted { self.call_anyone(limit) } else { Call::Nobody }
     }
 
     fn call_anyone(&mut self, limit: usize) -> Call {

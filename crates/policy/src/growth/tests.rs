@@ -1,22 +1,7 @@
 //! The policy against simulated applications, under seeds; `SIM_SEED=7` replays one.
 
 use super::*;
-
-/// A small generator of random numbers (xorshift), so that a seed replays a story.
-struct Chance(u64);
-
-impl Chance {
-    fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn exponential(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).ln()
-    }
-}
+use crate::chance::{self, Chance};
 
 /// How fast each of `n` requests in flight gets on, as a part of its own pace, at a second of the story.
 type Speed = fn(n: f64, second: f64) -> f64;
@@ -50,7 +35,7 @@ const STEP: f64 = 0.01;
 const PATIENCE: f64 = 30.0;
 
 fn play(story: &Story, seed: u64) -> Told {
-    let (mut chance, began) = (Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1), Instant::now());
+    let (mut chance, began) = (Chance::new(seed), Instant::now());
     let (mut growth, mut told) = (Growth::default(), Told::default());
     let (mut running, mut queue): (Vec<Running>, std::collections::VecDeque<(f64, f64)>) = Default::default();
     let mut next = 0.0;
@@ -89,7 +74,7 @@ fn play(story: &Story, seed: u64) -> Told {
         if step % 25 == 0 {
             let now = began + Duration::from_secs_f64(second);
             let in_flight = u32::try_from(running.len()).unwrap();
-            let sight = Sight { in_flight, queued: u32::try_from(queue.len()).unwrap(), ended: told.ended };
+            let sight = Sight { in_flight, queued: u32::try_from(queue.len()).unwrap() };
             let bound = growth.bound();
             growth.look(now, sight);
             if growth.bound() != bound {
@@ -100,17 +85,8 @@ fn play(story: &Story, seed: u64) -> Told {
     told
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    let replay = std::env::var("SIM_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
-    replay.map_or(1..9, |seed| seed..seed + 1)
-}
-
 fn check(story: &Story, judge: impl Fn(&Told)) {
-    for seed in seeds() {
-        let told = play(story, seed);
-        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge(&told)));
-        assert!(judged.is_ok(), "replay with SIM_SEED={seed}; bounds: {:?}", told.bounds);
-    }
+    chance::check(|seed| play(story, seed), |told| format!("{:?}", told.bounds), judge);
 }
 
 fn mean(values: impl IntoIterator<Item = f64>) -> f64 {

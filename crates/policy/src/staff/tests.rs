@@ -3,22 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-
-/// A small generator of random numbers (xorshift), so that a seed replays a story.
-struct Chance(u64);
-
-impl Chance {
-    fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn exponential(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).ln()
-    }
-}
+use crate::chance::{self, Chance};
 
 /// What a request needs, in seconds: first it computes, then it waits for something else.
 #[derive(Clone, Copy)]
@@ -97,7 +82,7 @@ struct Told {
 }
 
 fn play(story: &Story, seed: u64) -> Told {
-    let mut chance = Chance(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut chance = Chance::new(seed);
     let (began, mut staff, mut told) = (Instant::now(), Staff::default(), Told::default());
     let bounds = StaffBounds { least: story.bounds.0, most: story.bounds.1, idle: IDLE };
     let mut workers: Vec<_> = (0..bounds.least).map(|_| Worker::default()).collect();
@@ -176,17 +161,8 @@ fn play(story: &Story, seed: u64) -> Told {
     told
 }
 
-fn seeds() -> std::ops::Range<u64> {
-    let replay = std::env::var("SIM_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
-    replay.map_or(1..9, |seed| seed..seed + 1)
-}
-
 fn check(story: &Story, judge: impl Fn(&Told)) {
-    for seed in seeds() {
-        let told = play(story, seed);
-        let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge(&told)));
-        assert!(judged.is_ok(), "replay with SIM_SEED={seed}; changes: {:?}", told.changes);
-    }
+    chance::check(|seed| play(story, seed), |told| format!("{:?}", told.changes), judge);
 }
 
 /// Changes between two seconds.

@@ -26,7 +26,7 @@ impl Node {
                     self.refill(number).await;
                 }
             }
-            Ordering::Greater if staying == self.places.len() => self.let_one_leave(),
+            Ordering::Greater if !self.is_replacing() => self.let_one_leave(),
             Ordering::Greater | Ordering::Equal => {}
         }
     }

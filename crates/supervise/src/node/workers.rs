@@ -119,8 +119,6 @@ impl Node {
             return;
         }
         let again = if delay.is_zero() { "now".to_owned() } else { format!("in {}", units::show_duration(delay)) };
-        // One that could not even be forked has no number.
-        let which = if pid == 0 { "a worker".to_owned() } else { format!("worker {pid}") };
         self.say(&format!("{}: {which} {how}; a new one is started {again}", self.label.name));
         if hopeless && self.active {
             self.view.borrow_mut().state = State::Failed;
