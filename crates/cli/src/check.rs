@@ -51,7 +51,10 @@ pub(crate) fn check(args: &Args) -> Exit {
     let (config, problems) = project::examine(args);
     let mut faults: Vec<_> = problems.iter().map(Fault::from).collect();
     let mut found = None;
-    if let Some(config) = config.map(Arc::new) {
+    if let Some(config) = config.as_ref().filter(|config| !config.upstreams.is_empty() && faults.is_empty()) {
+        return upstreams_are_valid(args, config);
+    }
+    if let Some(config) = config.map(Arc::new).filter(|config| config.upstreams.is_empty()) {
         match import(args, &config) {
             Ok(interpreter) => found = Some((config, interpreter)),
             Err(refusal) => faults.push(refusal.into()),
@@ -69,6 +72,16 @@ pub(crate) fn check(args: &Args) -> Exit {
             let items: [(); 0] = [];
             json!({ "schema": 1, "items": items, "app": app, "python": interpreter.path }).to_string()
         }
+    });
+    Exit::DONE
+}
+
+/// Whether they answer is no matter of the configuration: they may come later.
+fn upstreams_are_valid(args: &Args, config: &Config) -> Exit {
+    let upstreams: Vec<_> = config.upstreams.iter().map(|upstream| upstream.address.to_string()).collect();
+    say::result(&match args.format {
+        Format::Text => format!("{}: the configuration is valid", upstreams.join(", ")),
+        Format::Json => json!({ "schema": 1, "items": [], "upstreams": upstreams }).to_string(),
     });
     Exit::DONE
 }

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, sync::Arc, time::Instant};
 use config::{AccessLog, Config, Listen, Workers};
 use control::{Place, Recorded, Server, wanted_nodes};
 use policy::Shared;
-use proxy::{Address, Bound, Reader, Settings};
+use proxy::{Address, Backend, Bound, Reader, Settings};
 use supervise::{
     Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
 };
@@ -14,7 +14,7 @@ use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     args::{Args, Up, name_and_number},
-    detach,
+    detach, edge,
     exit::Exit,
     failure::Failure,
     notify::notify,
@@ -33,8 +33,13 @@ pub(crate) fn run(args: &Args, up: &Up) -> Exit {
     if (up.detach || up.wait) && !detach::is_detached() {
         return detach::start(args);
     }
-    match prepare(args, up) {
-        Ok(prepared) => prepared.run(args, up),
+    let overrides = project::overrides(up);
+    match project::load_or_say(args, &overrides) {
+        Ok(config) if !config.upstreams.is_empty() => edge::serve(args, config, overrides),
+        Ok(config) => match prepare(args, up, config) {
+            Ok(prepared) => prepared.run(args, up),
+            Err(exit) => exit,
+        },
         Err(exit) => exit,
     }
 }
@@ -51,9 +56,8 @@ struct Prepared {
     _lock: control::RunLock,
 }
 
-fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
+fn prepare(args: &Args, up: &Up, config: Config) -> Result<Prepared, Exit> {
     let began = Instant::now();
-    let config = project::load_or_say(args, &project::overrides(up))?;
     let scale = wanted_scale(up, &config)?;
     let place = Place::of(&config.project, &project::environment());
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
@@ -211,7 +215,7 @@ impl Prepared {
         let (server, calls) = Server::start(&self.place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
         let settings = Settings::new(&config, reader());
-        let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
+        let edge = proxy::serve(self.bound, settings, &shared, &Backend::Workers(table), sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let place = (self.place, sink.clone());
         let running = running::Running::new((args, up), (supervisor, self.nodes), edge, shared, place);

@@ -10,6 +10,7 @@ mod read; // a TOML document as values with places
 mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
+mod upstream; // other servers that answer
 mod trusted; // proxies that are believed
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
@@ -21,8 +22,11 @@ mod problem; // what is wrong, where, and what to do
 
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
-pub use model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol};
+pub use model::{
+    AccessLog, AppRef, Config, Expose, Health, Limits, Listen, OnDisconnect, Protocol, Upstream, UpstreamAddress,
+    UpstreamRole,
+};
 pub use problem::{Place, Problem, Problems, Whose};
-pub use source::{Environment, Locate, Overrides};
+pub use source::{Environment, Locate, Overrides, Role};
 pub use trusted::TrustedProxies;
 pub use workers::Workers;

@@ -11,7 +11,7 @@ use crate::{
     connection::Connection,
     exchange, queue,
     record::{self, Story},
-    respond,
+    respond, upstream,
 };
 
 /// What becomes of the connection after a request.
@@ -93,6 +93,9 @@ async fn answer(
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
+    if connection.thread.upstreams().is_some() {
+        return upstream::run(connection, request, upload, lease, start_by, story).await;
+    }
     let attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }

@@ -31,7 +31,7 @@ use crate::{
 const CREDIT_STEP: u32 = RESPONSE_WINDOW / 4;
 
 /// No more is taken from the worker while so much waits for the client.
-const OUT_MAX: usize = 64 * 1024;
+pub(crate) const OUT_MAX: usize = 64 * 1024;
 
 /// The methods that are served; what an application makes of them is its business.
 const ALLOW: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -57,7 +57,7 @@ pub(crate) fn after(connection: &Connection, request: &Request<'_>, upload: &Upl
     }
 }
 
-fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
+pub(crate) fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
     request.head.keep_alive && !connection.thread.is_draining() && !connection.closing
 }
 
@@ -269,16 +269,16 @@ fn has_date(head: &Head) -> bool {
     head.flags & flags::HAS_DATE != 0
 }
 
-struct Framed {
-    framing: ResponseFraming,
-    length: Option<u64>,
+pub(crate) struct Framed {
+    pub(crate) framing: ResponseFraming,
+    pub(crate) length: Option<u64>,
     /// The fields already hold a Date.
-    date: bool,
-    now: Instant,
+    pub(crate) date: bool,
+    pub(crate) now: Instant,
 }
 
 /// The fields that are ours: Date, framing, connection, request id, worker; and the empty line.
-fn finish_head(
+pub(crate) fn finish_head(
     connection: &Connection,
     out: &mut Vec<u8>,
     request: Option<&Request<'_>>,
@@ -301,7 +301,10 @@ fn finish_head(
         && let Some((node, pid)) = story.worker()
     {
         // Writing to memory cannot fail.
-        let _ = write!(out, "X-Served-By: {node}/{pid}\r\n");
+        let _ = match pid {
+            0 => write!(out, "X-Served-By: {node}\r\n"),
+            pid => write!(out, "X-Served-By: {node}/{pid}\r\n"),
+        };
     }
     if connection.closing {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -395,6 +398,11 @@ fn explain(cause: Cause) -> &'static str {
         Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
         Cause::ClientClosed => "the client has closed the connection.",
         Cause::ClientTimedOut => "the request did not arrive in time.",
+        Cause::ConnectionRefused => "the server behind this one takes no connections.",
+        Cause::ConnectionTerminated => "the server behind this one has closed the connection without an answer.",
+        Cause::ConnectionTimeout => "the server behind this one cannot be reached in time.",
+        Cause::DestinationUnavailable => "none of the servers behind this one is available.",
+        Cause::UpstreamProtocolError => "what the server behind this one has sent breaks a rule of HTTP.",
         Cause::Draining => "what ran this request had to stop, and did not wait for it any longer.",
         Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
         Cause::HttpResponseTimeout => "the application did not answer in time.",

@@ -25,11 +25,12 @@ use crate::{
     NodeTable, Settings,
     connection::{Connection, Peer},
     deadline::{Deadlines, TICK, Which},
-    edge::{Command, Stage},
+    edge::{Backend, Command, Stage},
     links::{Link, Links},
     listener::{Entry, Listener},
     page::Page,
     stream::Stream,
+    upstream::Pools,
 };
 
 /// Access-log bytes that are gathered before they go to the log as one block; what is less goes with the next tick.
@@ -57,7 +58,8 @@ pub(crate) struct Thread {
     pub(crate) shared: Arc<Shared>,
     pub(crate) links: Rc<Links>,
     pub(crate) deadlines: Rc<Deadlines>,
-    table: watch::Receiver<Arc<NodeTable>>,
+    table: Option<watch::Receiver<Arc<NodeTable>>>,
+    upstreams: Option<Pools>,
     settings: RefCell<Rc<Settings>>,
     commands: watch::Receiver<Command>,
     draining: Cell<bool>,
@@ -84,7 +86,7 @@ pub(crate) struct Start {
     pub(crate) listeners: Vec<(Entry, Listener)>,
     pub(crate) connections_max: usize,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) table: watch::Receiver<Arc<NodeTable>>,
+    pub(crate) backend: Backend,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
     /// Told when the thread has been drained.
@@ -93,14 +95,19 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, connections_max, shared, table, mut commands, sink, emptied } = start;
+    let Start { index, listeners, connections_max, shared, backend, mut commands, sink, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
+    let (table, upstreams) = match backend {
+        Backend::Workers(table) => (Some(table), None),
+        Backend::Upstreams(table) => (None, Some(Pools::new(table))),
+    };
     let thread = Rc::new(Thread {
         index,
         links: Links::new(Arc::clone(&shared)),
         shared,
         deadlines: Rc::default(),
         table: table.clone(),
+        upstreams,
         settings: RefCell::new(Rc::new(settings)),
         commands: commands.clone(),
         draining: Cell::new(false),
@@ -231,7 +238,8 @@ impl Thread {
         }
     }
 
-    async fn follow(self: Rc<Self>, mut table: watch::Receiver<Arc<NodeTable>>) {
+    async fn follow(self: Rc<Self>, table: Option<watch::Receiver<Arc<NodeTable>>>) {
+        let Some(mut table) = table else { return };
         loop {
             let nodes = Arc::clone(&table.borrow_and_update());
             self.links.follow(&nodes.workers, self.index);
@@ -244,7 +252,11 @@ impl Thread {
     async fn tick(self: Rc<Self>) {
         loop {
             tokio::time::sleep(TICK).await;
-            self.deadlines.sweep(Instant::now());
+            let now = Instant::now();
+            self.deadlines.sweep(now);
+            if let Some(upstreams) = &self.upstreams {
+                upstreams.tidy(now);
+            }
             self.wall.set(wall_clock());
             self.flush_log();
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
@@ -257,10 +269,15 @@ impl Thread {
     /// The link to a worker; the table is looked at once more when the dispatch was quicker than its news.
     pub(crate) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
         self.links.find(worker).or_else(|| {
-            let nodes = Arc::clone(&self.table.borrow());
+            let nodes = Arc::clone(&self.table.as_ref()?.borrow());
             self.links.follow(&nodes.workers, self.index);
             self.links.find(worker)
         })
+    }
+
+    /// The ways to other servers, where those answer.
+    pub(crate) fn upstreams(&self) -> Option<&Pools> {
+        self.upstreams.as_ref()
     }
 
     pub(crate) fn settings(&self) -> Rc<Settings> {
@@ -299,16 +316,30 @@ impl Thread {
 
     /// Tells the operator that a gateway was refused, and why; now and then.
     pub(crate) fn complain(&self, peer: &Peer, start: &[u8], why: &'static str) {
-        let now = Instant::now();
-        let mut complaints = self.complaints.borrow_mut();
-        if complaints.get(why).is_some_and(|last| now < *last + COMPLAINT_PAUSE) {
+        if !self.may_complain(why) {
             return;
         }
-        complaints.insert(why, now);
         let from = if peer.address.is_empty() { "a Unix socket" } else { &peer.address };
         let first = &start[..start.len().min(4)];
         self.sink
             .message(&format!("uwsgi: a request from {from} was refused: {why}; it begins with the bytes {first:?}"));
+    }
+
+    /// The same of an upstream whose response is none.
+    pub(crate) fn complain_of_upstream(&self, address: &str, why: &'static str) {
+        if self.may_complain(why) {
+            self.sink.message(&format!("{address}: a response was refused: {why}"));
+        }
+    }
+
+    fn may_complain(&self, why: &'static str) -> bool {
+        let now = Instant::now();
+        let mut complaints = self.complaints.borrow_mut();
+        let may = complaints.get(why).is_none_or(|last| *last + COMPLAINT_PAUSE <= now);
+        if may {
+            complaints.insert(why, now);
+        }
+        may
     }
 
     /// Adds a line to the access log.

@@ -18,6 +18,14 @@ pub enum Cause {
     ClientClosed,
     /// The client sent or read nothing for too long.
     ClientTimedOut,
+    /// No connection to an upstream could be made (RFC 9209 `connection_refused`).
+    ConnectionRefused,
+    /// The upstream's connection ended before it had answered anything (RFC 9209 `connection_terminated`).
+    ConnectionTerminated,
+    /// An upstream took no connection in time (RFC 9209 `connection_timeout`).
+    ConnectionTimeout,
+    /// No upstream takes requests (RFC 9209 `destination_unavailable`).
+    DestinationUnavailable,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
     /// The request cannot be understood (RFC 9112) or is refused as ambiguous; the status says which.
@@ -30,6 +38,8 @@ pub enum Cause {
     QueueFull,
     /// No worker has started the request within `limits.queue`.
     QueueTimeout,
+    /// What an upstream has sent is no response, or one that could be read in two ways.
+    UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
     ProxyInternalError,
     /// The worker ended while it was running the request.
@@ -80,8 +90,10 @@ impl Ending {
             Cause::BodyTooLarge => Some(413),
             Cause::ClientTimedOut => Some(408),
             Cause::HttpProtocolError(status) => Some(status),
-            Cause::HttpResponseTimeout => Some(504),
+            Cause::HttpResponseTimeout | Cause::ConnectionTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
+            Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
+            Cause::DestinationUnavailable => Some(503),
             // 503 would say that nothing was done yet and that it may be sent again.
             Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
             Cause::Draining | Cause::QueueFull | Cause::QueueTimeout => Some(503),
@@ -100,12 +112,17 @@ impl Cause {
             Self::BodyTooLarge => "body_too_large",
             Self::ClientClosed => "client_closed",
             Self::ClientTimedOut => "client_timed_out",
+            Self::ConnectionRefused => "connection_refused",
+            Self::ConnectionTerminated => "connection_terminated",
+            Self::ConnectionTimeout => "connection_timeout",
+            Self::DestinationUnavailable => "destination_unavailable",
             Self::Draining => "draining",
             Self::HttpProtocolError(_) => "http_protocol_error",
             Self::HttpResponseTimeout => "http_response_timeout",
             Self::HttpResponseIncomplete => "http_response_incomplete",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::UpstreamProtocolError => "upstream_protocol_error",
             Self::ProxyInternalError => "proxy_internal_error",
             Self::WorkerCrashed => "worker_crashed",
         }

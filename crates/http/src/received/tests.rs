@@ -76,8 +76,11 @@ fn heads_are_found_in_any_pieces() {
     }
     let (parsed, length) = parse(&format!("{head}abc"), false).unwrap().unwrap();
     assert_eq!((length, parsed.status, parsed.reason.of(head.as_bytes())), (head.len(), 404, &b"Not Found"[..]));
-    let passes = |name: &str| parsed.fields.iter().any(|field| {
-        field.kind == FieldKind::Other && field.name.of(head.as_bytes()) == name.as_bytes()
-    });
+    let passes = |name: &str| {
+        parsed
+            .fields
+            .iter()
+            .any(|field| field.kind == FieldKind::Other && field.name.of(head.as_bytes()) == name.as_bytes())
+    };
     assert_eq!((passes("a-B"), passes("C"), parsed.has_date), (false, true, true));
 }
