@@ -253,7 +253,7 @@ impl Running {
             dispatch.bound_in_flight(config.limits.in_flight);
         });
         let mut text =
-            format!("reloaded in {:.1} s: {came} upstreams came, {went} went", began.elapsed().as_secs_f64());
+            format!("reloaded in {:.1} s: {came} new, {went} gone", began.elapsed().as_secs_f64());
         let before = self.config.replace(config);
         let now = self.config.borrow();
         if listens_elsewhere(&before.listen, &now.listen) || before.cores != now.cores {

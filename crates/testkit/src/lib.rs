@@ -7,6 +7,7 @@
 mod project; // a directory with an application, and commands in it
 mod running; // a Tierce that was started there
 mod client; // HTTP/1.1, one connection
+mod upstream; // a server that follows a script
 mod nginx; // a real nginx in front
 mod load; // unique POSTs at a steady rate, whatever becomes of them
 mod processes; // what runs, from /proc
@@ -20,4 +21,5 @@ pub use ports::free_port;
 pub use processes::{descendants, is_alive, processes_of, signal};
 pub use project::{Finished, Project, python};
 pub use running::Running;
+pub use upstream::{Caller, Upstream};
 pub use wait::{wait_for, wait_within};

@@ -172,10 +172,9 @@ async fn on_one(
             result => return finish(result, pool),
         }
     }
+    story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
     let wire = connect(connection, upload, pool).await?;
-    let now = Instant::now();
-    story.handed_over(now, Arc::clone(&pool.upstream.label), 0);
-    let result = exchange(connection, request, upload, wire, now).await;
+    let result = exchange(connection, request, upload, wire, Instant::now()).await;
     finish(result, pool)
 }
 
