@@ -92,7 +92,7 @@ struct Running {
     config: RefCell<Config>,
     shared: std::sync::Arc<Shared>,
     keeper: RefCell<Keeper>,
-    edge: RefCell<proxy::Edge>,
+    edge: RefCell<Option<proxy::Edge>>,
     server: Option<Server>,
     calls: Option<mpsc::Receiver<Call>>,
     signals: Option<Signals>,
@@ -129,7 +129,7 @@ impl Running {
             config: RefCell::new(config.clone()),
             shared,
             keeper: RefCell::new(keeper),
-            edge: RefCell::new(edge),
+            edge: RefCell::new(Some(edge)),
             server: Some(server),
             calls: Some(calls),
             signals: Some(signals),
@@ -185,10 +185,13 @@ impl Running {
 
     async fn go_down(&self) -> Ended {
         let limit = self.config.borrow().limits.drain;
-        let drained = {
-            let mut edge = self.edge.borrow_mut();
-            edge.drain();
-            timeout(limit.max(CLOSING_TIME), edge.drained()).await
+        let mut edge = self.edge.borrow_mut().take();
+        let drained = match &mut edge {
+            Some(edge) => {
+                edge.drain();
+                timeout(limit.max(CLOSING_TIME), edge.drained()).await
+            }
+            None => Ok(()),
         };
         let cut = if drained.is_err() { u64::from(self.shared.outlook().in_flight) } else { 0 };
         Ended::after(cut, drained.is_err(), limit)
@@ -246,14 +249,15 @@ impl Running {
             );
         }
         let (came, went) = self.keeper.borrow_mut().follow(&config);
-        self.edge.borrow().set(Settings::new(&config, reader()));
+        if let Some(edge) = &*self.edge.borrow() {
+            edge.set(Settings::new(&config, reader()));
+        }
         self.sink.set_format(line_format(&config));
         self.shared.change(began, |dispatch| {
             dispatch.bound_queue(config.limits.queue_length);
             dispatch.bound_in_flight(config.limits.in_flight);
         });
-        let mut text =
-            format!("reloaded in {:.1} s: {came} new, {went} gone", began.elapsed().as_secs_f64());
+        let mut text = format!("reloaded in {:.1} s: {came} new, {went} gone", began.elapsed().as_secs_f64());
         let before = self.config.replace(config);
         let now = self.config.borrow();
         if listens_elsewhere(&before.listen, &now.listen) || before.cores != now.cores {

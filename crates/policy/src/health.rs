@@ -115,11 +115,6 @@ impl Health {
         (self.failures, self.ejections) = (0, 0);
     }
 
-    /// Whether [`Health::answered`] would change anything.
-    pub fn is_suspect(&self) -> bool {
-        0 < self.failures || 0 < self.ejections
-    }
-
     /// It is the last one: it is not ejected after all.
     pub fn spare(&mut self) {
         if matches!(self.state, HealthState::Ejected { .. }) {
@@ -187,9 +182,7 @@ mod tests {
             now += lasts;
             assert_eq!(health.look(now), Some(HealthChange::Up));
         }
-        assert!(health.is_suspect());
         health.answered();
-        assert!(!health.is_suspect());
         assert_eq!(health.failed(now), None);
     }
 

@@ -12,7 +12,10 @@ mod relay; // the answer on its way back
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -36,6 +39,8 @@ pub struct Upstream {
     /// Its address, as logs and `X-Served-By` name it.
     label: Arc<NodeLabel>,
     health: Mutex<Health>,
+    /// A request has failed since one was last answered: what every answer looks at.
+    suspect: AtomicBool,
     /// Why its last probe has failed.
     trouble: Mutex<Option<String>>,
     /// What its host's name stands for at present.
@@ -59,9 +64,18 @@ impl Upstream {
         change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// A request was answered there.
+    fn answered(&self) {
+        if self.suspect.load(Relaxed) {
+            self.suspect.store(false, Relaxed);
+            self.change_health(Health::answered);
+        }
+    }
+
     /// A request could not be brought there, or its connection ended without an answer.
     fn failed(&self) {
         let now = Instant::now();
+        self.suspect.store(true, Relaxed);
         if let Some(HealthChange::Eject(_)) = self.change_health(|health| health.failed(now)) {
             // Here, so that the next request knows; the keeper tells of it.
             let left = self.shared.change(now, |dispatch| dispatch.suspend_worker(self.worker));

@@ -14,7 +14,7 @@ pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Reques
     let target = head.target.of(input);
     let from_path = (head.path.start.saturating_sub(head.target.start)) as usize;
     let has_path = !head.path.is_empty();
-    let start = if has_path { &target[from_path..] } else { b"/".as_slice() };
+    let start = if has_path { target.get(from_path..).unwrap_or(target) } else { b"/".as_slice() };
     out.extend_from_slice(head.method.of(input));
     out.extend_from_slice(b" ");
     out.extend_from_slice(start);

@@ -169,20 +169,18 @@ async fn on_one(
         };
         match result {
             Err(Failure::Silent) if may_try_again(connection, upload) && pools.spend() => {}
-            result => return finish(result, pool),
+            result => return answered(result, pool),
         }
     }
     story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
     let wire = connect(connection, upload, pool).await?;
     let result = exchange(connection, request, upload, wire, Instant::now()).await;
-    finish(result, pool)
+    answered(result, pool)
 }
 
-fn finish(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
+fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
     let (wire, head, length) = result?;
-    if pool.upstream.change_health(|health| health.is_suspect()) {
-        pool.upstream.change_health(policy::Health::answered);
-    }
+    pool.upstream.answered();
     Ok(Answered { pool: Rc::clone(pool), wire, head, length })
 }
 

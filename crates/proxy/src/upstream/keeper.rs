@@ -7,7 +7,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -129,6 +129,7 @@ impl Keeper {
             worker,
             label: Arc::new(NodeLabel { name: config.address.to_string(), generation: 1 }),
             health: Mutex::new(Health::new(rules)),
+            suspect: AtomicBool::new(false),
             trouble: Mutex::default(),
             addresses: Mutex::new(Arc::default()),
             changed: Notify::new(),
@@ -208,7 +209,8 @@ impl Upstream {
         match self.state() {
             HealthState::Ejected { until } => {
                 let left = until.saturating_duration_since(Instant::now());
-                let left = units::show_duration(Duration::from_secs(left.as_secs_f64().ceil() as u64));
+                let left =
+                    units::show_duration(Duration::from_secs(left.as_secs() + u64::from(0 < left.subsec_nanos())));
                 sink.message(&format!(
                     "{name} gets no requests for {left}: connections have failed one after the other"
                 ));
