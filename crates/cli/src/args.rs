@@ -47,6 +47,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Start: prepare the interpreter, start nodes and workers, serve
     Up(Up),
+    /// Only the balancer: requests go to other servers
+    Edge(Edge),
     /// Prepare .tierce/venv from requirements.txt or pyproject.toml
     Build,
     /// More or fewer nodes, live: tierce scale web=5
@@ -107,6 +109,28 @@ pub(crate) struct Up {
     /// The access log: auto, text, json, combined or off
     #[arg(long, value_name = "HOW")]
     pub(crate) access_log: Option<String>,
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Edge {
+    /// Where to listen: HOST:PORT, :PORT, unix:PATH, http://… or uwsgi://…; may be repeated
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) bind: Vec<String>,
+    /// Where requests go: http://HOST:PORT or unix:PATH; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) upstream: Vec<String>,
+    /// Threads
+    #[arg(long, value_name = "N")]
+    pub(crate) cores: Option<String>,
+    /// Time limit from the request to the head of its response: 30 or 30s
+    #[arg(short, long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// The access log: auto, text, json or off
+    #[arg(long, value_name = "HOW")]
+    pub(crate) access_log: Option<String>,
+    /// In the background
+    #[arg(short, long)]
+    pub(crate) detach: bool,
 }
 
 #[derive(Debug, clap::Args)]

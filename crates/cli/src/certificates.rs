@@ -3,13 +3,14 @@
 //! Invariant: certificates that cannot be used keep a Tierce from starting or reloading, and never take the place of ones
 //! that can.
 
-use std::{convert::Infallible, future::pending, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{cell::RefCell, convert::Infallible, future::pending, io::ErrorKind, path::PathBuf, time::Duration};
 
 use config::{Config, Listen, Protocol, Tls};
 use supervise::Explanation;
+use telemetry::LogSink;
 use tls::{Authority, AuthorityError, CertificateError, Loaded, Store, StoreError};
 
-use crate::{exit::Exit, project, refuse::Refusal, running::Running};
+use crate::{exit::Exit, project, refuse::Refusal, say};
 
 /// How often the files are looked at: what has been the same twice has come to rest.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,12 +36,19 @@ pub(crate) fn check(config: &Config) -> (Vec<Refusal>, Vec<String>) {
     }
 }
 
-/// For a start: the certificates, and what is to be said about them.
-pub(crate) fn open(config: &Config) -> Result<Option<(Store, Vec<String>)>, Vec<Refusal>> {
-    let Some(loaded) = load(config)? else { return Ok(None) };
-    let notices = loaded.notices.clone();
-    let store = Store::new(loaded).map_err(|error| vec![refusal(&error)])?;
-    Ok(Some((store, notices)))
+/// For a start: the certificates; what is wrong with them is said.
+pub(crate) fn open(config: &Config) -> Result<Option<Store>, Exit> {
+    let opened = load(config).and_then(|loaded| {
+        let Some(loaded) = loaded else { return Ok(None) };
+        let notices = loaded.notices.clone();
+        let store = Store::new(loaded).map_err(|error| vec![refusal(&error)])?;
+        notices.iter().for_each(|notice| say::message(&warning(notice)));
+        Ok(Some(store))
+    });
+    opened.map_err(|refusals| {
+        let exit = refusals.into_iter().map(Refusal::say).reduce(|first, _| first);
+        exit.unwrap_or(Exit::FAILED)
+    })
 }
 
 /// The local authority of this user.
@@ -105,34 +113,49 @@ pub(crate) fn warning(notice: &str) -> String {
     format!("warning: {notice}")
 }
 
-impl Running {
+/// The certificates in use, if there are https listeners.
+pub(crate) struct Certificates {
+    store: RefCell<Option<Store>>,
+    sink: LogSink,
+    quiet: bool,
+}
+
+impl Certificates {
+    pub(crate) fn new(store: Option<Store>, sink: LogSink, quiet: bool) -> Self {
+        Self { store: RefCell::new(store), sink, quiet }
+    }
+
     /// Follows the files.
-    pub(crate) async fn keep_certificates(&self) -> Infallible {
-        if self.certificates.borrow().is_none() {
+    pub(crate) async fn keep(&self) -> Infallible {
+        if self.store.borrow().is_none() {
             return pending().await;
         }
         loop {
             tokio::time::sleep(LOOK).await;
-            let told = self.certificates.borrow_mut().as_mut().and_then(Store::look);
+            let told = self.store.borrow_mut().as_mut().and_then(Store::look);
             match told {
                 None => {}
                 Some(Ok(notices)) => {
-                    self.note("the certificates have changed: new connections get the new ones");
-                    notices.iter().for_each(|notice| self.say(&warning(notice)));
+                    say::note(
+                        &self.sink,
+                        self.quiet,
+                        "the certificates have changed: new connections get the new ones",
+                    );
+                    notices.iter().for_each(|notice| self.sink.message(&warning(notice)));
                 }
                 Some(Err(errors)) => {
                     let texts: Vec<_> = errors.iter().map(|error| refusal(error).explanation.to_string()).collect();
-                    self.say(&format!("{}\nthe certificates from before stay in use", texts.join("\n")));
+                    self.sink.message(&format!("{}\nthe certificates from before stay in use", texts.join("\n")));
                 }
             }
         }
     }
 
     /// Takes over what a reload has read.
-    pub(crate) fn exchange_certificates(&self, loaded: Option<Loaded>) {
+    pub(crate) fn exchange(&self, loaded: Option<Loaded>) {
         // A listener that was not there at the start comes with the next one.
-        if let (Some(store), Some(loaded)) = (self.certificates.borrow_mut().as_mut(), loaded) {
-            loaded.notices.iter().for_each(|notice| self.say(&warning(notice)));
+        if let (Some(store), Some(loaded)) = (self.store.borrow_mut().as_mut(), loaded) {
+            loaded.notices.iter().for_each(|notice| self.sink.message(&warning(notice)));
             store.exchange(loaded);
         }
     }

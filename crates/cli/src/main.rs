@@ -9,6 +9,7 @@ mod exit; // exit statuses
 mod say; // output that survives a closed pipe
 mod project; // configuration and place of the project
 mod up; // the running Tierce
+mod edge; // the same where other servers answer
 mod steps; // progress on long steps
 mod refuse; // why it does not start
 mod detach; // the same in the background
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     };
     let exit = match &args.command {
         args::Command::Up(up) => up::run(&args, up),
+        args::Command::Edge(edge) => edge::run(&args, edge),
         args::Command::Build => check::build(&args),
         args::Command::Check => check::check(&args),
         args::Command::Scale(scale) => ask::scale(&args, &scale.targets),

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use config::{Config, Environment, Locate, Overrides, Problem, Problems};
+use config::{Config, Environment, Locate, Overrides, Problem, Problems, Role};
 use control::Place;
 
 use crate::{
-    args::{Args, Up},
+    args::{Args, Edge, Up},
     exit::Exit,
     say,
 };
@@ -38,6 +38,20 @@ pub(crate) fn overrides(up: &Up) -> Overrides {
         timeout: up.timeout.clone(),
         python: up.python.clone(),
         access_log: up.access_log.clone(),
+        ..Overrides::default()
+    }
+}
+
+/// What `edge` was given.
+pub(crate) fn edge_overrides(edge: &Edge) -> Overrides {
+    Overrides {
+        bind: edge.bind.clone(),
+        upstream: edge.upstream.clone(),
+        cores: edge.cores.clone(),
+        timeout: edge.timeout.clone(),
+        access_log: edge.access_log.clone(),
+        role: Role::Edge,
+        ..Overrides::default()
     }
 }
 

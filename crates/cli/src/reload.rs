@@ -160,6 +160,11 @@ impl Running {
         let began = Instant::now();
         let before = self.supervisor.config();
         let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
+        if !config.upstreams.is_empty() {
+            let explanation = Explanation::new("upstreams in the place of the application cannot be had by a reload")
+                .hint("`tierce down`, then `tierce up`");
+            return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
+        }
         let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
         let interpreter = find_interpreter(&config)
             .await
@@ -172,7 +177,7 @@ impl Running {
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
-        self.exchange_certificates(certificates);
+        self.certificates.exchange(certificates);
         self.sink.set_format(line_format(&config));
         self.shared.change(Instant::now(), |dispatch| {
             dispatch.bound_queue(config.limits.queue_length);

@@ -24,11 +24,13 @@ use tokio::{
 
 use crate::{
     args::{Args, Up},
+    certificates::Certificates,
     ended::{Ended, cut_off},
     exit::Exit,
     notify::notify,
     project,
     refuse::status,
+    say,
     signals::{Signals, Stop, Wish},
     up::record,
 };
@@ -47,7 +49,7 @@ pub(crate) struct Running {
     pub(crate) supervisor: Supervisor,
     pub(crate) edge: RefCell<Option<Edge>>,
     /// Of the https listeners, if there are any.
-    pub(crate) certificates: RefCell<Option<tls::Store>>,
+    pub(crate) certificates: Certificates,
     pub(crate) shared: Arc<Shared>,
     pub(crate) place: Place,
     pub(crate) sink: LogSink,
@@ -78,7 +80,7 @@ impl Running {
             load: Box::new(move || again(&overrides)),
             supervisor,
             edge: RefCell::new(Some(edge)),
-            certificates: RefCell::new(certificates),
+            certificates: Certificates::new(certificates, sink.clone(), args.quiet),
             shared,
             place,
             sink,
@@ -102,7 +104,7 @@ impl Running {
         let mut waiting = Vec::new();
         let until_stopped = async {
             let mut developing = std::pin::pin!(self.develop(watch));
-            let mut keeping = std::pin::pin!(self.keep_certificates());
+            let mut keeping = std::pin::pin!(self.certificates.keep());
             loop {
                 tokio::select! {
                     never = &mut developing => match never {},
@@ -225,7 +227,7 @@ impl Running {
 
     /// How things go, which is no error: with `--quiet` only for those who read the log.
     pub(crate) fn note(&self, text: &str) {
-        if self.quiet { self.sink.record(text) } else { self.sink.message(text) }
+        say::note(&self.sink, self.quiet, text);
     }
 
     /// For `tierce logs` only.

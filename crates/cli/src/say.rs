@@ -4,10 +4,17 @@
 
 use std::io::{self, Write};
 
+use telemetry::LogSink;
+
 /// A result, to standard output.
 pub(crate) fn result(text: &str) {
     // A reader that has gone does not want it.
     let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// How things go, which is no error: with `--quiet` only for those who read the log.
+pub(crate) fn note(sink: &LogSink, quiet: bool, text: &str) {
+    if quiet { sink.record(text) } else { sink.message(text) }
 }
 
 /// A message, to standard error; `error:` and `hint:` are coloured on a terminal.

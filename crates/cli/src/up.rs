@@ -11,7 +11,7 @@ use std::{
 use config::{AccessLog, Config, Listen, Workers};
 use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
-use proxy::{Address, Bound, Reader, Settings};
+use proxy::{Address, Backend, Bound, Reader, Settings};
 use supervise::{
     Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
 };
@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     args::{Args, Up, name_and_number},
-    certificates, detach,
+    certificates, detach, edge,
     exit::Exit,
     failure::Failure,
     notify::notify,
@@ -40,8 +40,13 @@ pub(crate) fn run(args: &Args, up: &Up) -> Exit {
     if (up.detach || up.wait) && !detach::is_detached() {
         return detach::start(args);
     }
-    match prepare(args, up) {
-        Ok(prepared) => prepared.run(args, up),
+    let overrides = project::overrides(up);
+    match project::load_or_say(args, &overrides) {
+        Ok(config) if !config.upstreams.is_empty() => edge::serve(args, config, overrides),
+        Ok(config) => match prepare(args, up, config) {
+            Ok(prepared) => prepared.run(args, up),
+            Err(exit) => exit,
+        },
         Err(exit) => exit,
     }
 }
@@ -61,9 +66,8 @@ struct Prepared {
     _lock: control::RunLock,
 }
 
-fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
+fn prepare(args: &Args, up: &Up, config: Config) -> Result<Prepared, Exit> {
     let began = Instant::now();
-    let config = project::load_or_say(args, &project::overrides(up))?;
     let scale = wanted_scale(up, &config)?;
     let place = Place::of(&config.project, &project::environment());
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
@@ -76,18 +80,7 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
         Err(error) if !up.reload => return Err(not_prepared(error).say()),
         found => found,
     };
-    let certificates = open_certificates(&config)?;
-    let mut bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
-    if let Some(store) = &certificates {
-        bound.secure(store.server());
-    }
-    let admin = match &config.admin {
-        config::Admin::Off => None,
-        config::Admin::Socket => Some(None),
-        config::Admin::At(listen) => Some(Some(listen)),
-    };
-    let admin = admin.map(|listen| AdminBound::bind(listen, &place)).transpose();
-    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
+    let Listeners { bound, admin, certificates } = listen(&config, &place)?;
     let recorded = Recorded::read(&place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
@@ -99,19 +92,28 @@ fn prepare(args: &Args, up: &Up) -> Result<Prepared, Exit> {
     Ok(Prepared { config, nodes, place, interpreter, bound, admin, certificates, began, _lock: lock })
 }
 
-/// The certificates; what is wrong with them is said.
-fn open_certificates(config: &Config) -> Result<Option<tls::Store>, Exit> {
-    match certificates::open(config) {
-        Ok(None) => Ok(None),
-        Ok(Some((store, notices))) => {
-            notices.iter().for_each(|notice| say::message(&certificates::warning(notice)));
-            Ok(Some(store))
-        }
-        Err(refusals) => {
-            let exit = refusals.into_iter().map(Refusal::say).reduce(|first, _| first);
-            Err(exit.unwrap_or(Exit::FAILED))
-        }
+/// All that is listened on.
+pub(crate) struct Listeners {
+    pub(crate) bound: Bound,
+    pub(crate) admin: Option<AdminBound>,
+    /// Of the https listeners, if there are any.
+    pub(crate) certificates: Option<tls::Store>,
+}
+
+pub(crate) fn listen(config: &Config, place: &Place) -> Result<Listeners, Exit> {
+    let certificates = certificates::open(config)?;
+    let mut bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
+    if let Some(store) = &certificates {
+        bound.secure(store.server());
     }
+    let admin = match &config.admin {
+        config::Admin::Off => None,
+        config::Admin::Socket => Some(None),
+        config::Admin::At(listen) => Some(Some(listen)),
+    };
+    let admin = admin.map(|listen| AdminBound::bind(listen, place)).transpose();
+    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
+    Ok(Listeners { bound, admin, certificates })
 }
 
 fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
@@ -250,7 +252,7 @@ impl Prepared {
         let (server, calls) = Server::start(&self.place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
         let settings = Settings::new(&config, reader());
-        let edge = proxy::serve(self.bound, settings, &shared, &table, sink, descriptors)
+        let edge = proxy::serve(self.bound, settings, &shared, &Backend::Workers(table), sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let place = (self.place, sink.clone());
         let secured = self.certificates;

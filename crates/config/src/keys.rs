@@ -31,6 +31,35 @@ pub(crate) const KEYS: &[Key] = &[
         "What to run. `create_app()` calls a factory.",
     ),
     key(
+        "upstream",
+        "list of URLs or tables",
+        "none",
+        "`--upstream`",
+        "In place of `app`: other servers that answer, in HTTP/1.1, as `http://HOST:PORT` or `unix:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them.",
+    ),
+    key(
+        "health.path",
+        "path",
+        "none",
+        "",
+        "What upstreams are asked for to see whether they are well: 2xx and 3xx pass. Without it a connection is enough. An upstream gets no requests before a probe has passed.",
+    ),
+    key(
+        "health.every",
+        "duration",
+        "`\"2s\"`",
+        "",
+        "How often; a tenth more or less, so that probes do not come together.",
+    ),
+    key(
+        "health.fail",
+        "number, 1 to 100",
+        "3",
+        "",
+        "After so many failed probes in a row an upstream gets no more requests.",
+    ),
+    key("health.rise", "number, 1 to 100", "2", "", "After so many passed probes in a row it gets requests again."),
+    key(
         "name",
         "text",
         "`\"web\"`",
@@ -58,7 +87,7 @@ pub(crate) const KEYS: &[Key] = &[
         "`--threads`",
         "The most requests in flight in one worker. How many there really are adapts by itself.",
     ),
-    key("cores", "number, 1 to 256", "one per core", "", "Threads of the edge."),
+    key("cores", "number, 1 to 256", "one per core", "`--cores`", "Threads of the edge."),
     key(
         "listen",
         "list of addresses",
@@ -376,7 +405,7 @@ pub(crate) fn has_variable(path: &str) -> bool {
 }
 
 /// Tables that hold keys.
-pub(crate) const TABLES: &[&str] = &["limits", "log"];
+pub(crate) const TABLES: &[&str] = &["health", "limits", "log"];
 
 /// Names that users bring along, and what to write here.
 const FOREIGN: &[(&str, &str)] = &[
@@ -433,11 +462,13 @@ const FOREIGN: &[(&str, &str)] = &[
     ("ssl", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
     ("certfile", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
     ("ssl_certificate", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
+    ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("backend", "write `upstream = [\"http://HOST:PORT\"]`"),
     ("backlog", "not needed: it is 4096"),
 ];
 
 /// Keys of the language that this version does not have.
-const LATER: &[&str] = &["health", "upstream", "command"];
+const LATER: &[&str] = &["command"];
 
 pub(crate) fn is_known(path: &str) -> bool {
     KEYS.iter().any(|key| key.path == path)

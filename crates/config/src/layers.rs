@@ -43,6 +43,7 @@ pub(crate) fn merge(
         .timeout
         .as_ref()
         .map(|text| if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.clone() });
+    let upstream = (!flags.upstream.is_empty()).then(|| flags.upstream.join(","));
     let bind = (!flags.bind.is_empty()).then(|| flags.bind.join(","));
     for (path, value, flag) in [
         ("app", &flags.app, "APP"),
@@ -50,6 +51,8 @@ pub(crate) fn merge(
         ("threads", &flags.threads, "--threads"),
         ("listen", &bind, "--bind"),
         ("limits.time", &seconds, "--timeout"),
+        ("upstream", &upstream, "--upstream"),
+        ("cores", &flags.cores, "--cores"),
         ("python", &flags.python, "--python"),
         ("log.access", &flags.access_log, "--access-log"),
     ] {

@@ -11,6 +11,7 @@ mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod admin; // where what runs can be watched
+mod upstream; // other servers that answer
 mod trusted; // proxies that are believed
 mod secure; // certificates, redirect, PROXY protocol
 mod routes; // `[[route]]` and `static`
@@ -27,13 +28,13 @@ mod problem; // what is wrong, where, and what to do
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ProxyProtocol,
-    ServerTiming, Tls, Tracing,
+    AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Health, Limits, Listen, OnDisconnect, Protocol,
+    ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use redirect::Piece;
 pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes};
-pub use source::{Environment, Locate, Overrides};
+pub use source::{Environment, Locate, Overrides, Role};
 pub use trusted::TrustedProxies;
 pub use users::Users;
 pub use workers::Workers;

@@ -6,12 +6,15 @@ use units::Bytes;
 
 use crate::{
     admin, app, env_file, layers, listen,
-    model::{AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing},
+    model::{
+        AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing, Upstream,
+    },
     problem::{Problem, Problems},
     read::{self, Origin, Raw},
     routes, secure,
-    source::{self, Environment, Locate, Overrides, Source},
+    source::{self, Environment, Locate, Overrides, Role, Source},
     trusted::TrustedProxies,
+    upstream,
     values::Values,
     workers::{self, Workers},
 };
@@ -43,7 +46,7 @@ fn try_examine(
     // In a file that cannot be read to its end anything may stand: whatever else were said would be a guess.
     let file = read::read(&source, &mut problems).map_err(|problem| Problems(vec![*problem]))?;
     let mut values = Values::new(layers::merge(file, environment, flags), problems);
-    let config = check(&source, &mut values, locate.cores);
+    let config = check(&source, &mut values, (locate.cores, flags.role));
     Ok((config, values.problems))
 }
 
@@ -61,15 +64,16 @@ pub fn project(locate: &Locate) -> Result<PathBuf, Problems> {
     source::find(locate).map(|source| source.project)
 }
 
-fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
+fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Option<Config> {
     let project = source.project.clone();
-    let app = app_ref(source, values);
+    let upstreams = upstream::upstreams(values, &project);
+    let app = app_ref(source, values, upstreams.as_deref(), role);
     let name = name(values);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let tls = secure::tls(source, values);
     let socket_mode = socket_mode(values);
-    let listen = addresses(source, values, tls.as_ref(), socket_mode);
+    let listen = addresses(source, values, tls.as_ref(), socket_mode, role);
     let https_redirect = secure::https_redirect(values, &listen);
     let trusted_proxies = trusted_proxies(values);
     let proxy_protocol = secure::proxy_protocol(values, &trusted_proxies);
@@ -116,11 +120,26 @@ fn check(source: &Source, values: &mut Values, cores: u32) -> Option<Config> {
         project,
         // Last: the problems of all the others are to be found even if there is nothing to run.
         app: app?,
+        upstreams: upstreams.unwrap_or_default(),
+        health: upstream::health(values),
     };
     Some(config)
 }
 
-fn app_ref(source: &Source, values: &mut Values) -> Option<AppRef> {
+/// What is to be run; nothing where there are upstreams.
+fn app_ref(source: &Source, values: &mut Values, upstreams: Option<&[Upstream]>, role: Role) -> Option<AppRef> {
+    if upstreams.is_some() {
+        if let Some(given) = values.given("app") {
+            let hint = "an application runs here, upstreams elsewhere: leave one of the two keys out";
+            values.reject("app", &given, "there are `upstream`s too", Some(hint.to_owned()));
+        }
+        return Some(AppRef::none());
+    }
+    if role == Role::Edge {
+        let hint = "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`";
+        values.problems.push(Problem::new("there is no upstream").of_command_line().hint(hint));
+        return None;
+    }
     if values.given("app").is_some() {
         let (text, given) = values.text("app")?;
         return match app::parse(&text) {
@@ -151,9 +170,16 @@ fn name(values: &mut Values) -> String {
     name
 }
 
-fn addresses(source: &Source, values: &mut Values, tls: Option<&Tls>, socket_mode: Option<u32>) -> Vec<Listen> {
+fn addresses(
+    source: &Source,
+    values: &mut Values,
+    tls: Option<&Tls>,
+    socket_mode: Option<u32>,
+    role: Role,
+) -> Vec<Listen> {
     let Some(texts) = values.list("listen") else {
-        return vec![Listen::Tcp { host: "localhost".to_owned(), port: 8080, protocol: Protocol::Http }];
+        let host = if role == Role::Edge { "0.0.0.0" } else { "localhost" };
+        return vec![Listen::Tcp { host: host.to_owned(), port: 8080, protocol: Protocol::Http }];
     };
     let mut addresses = Vec::new();
     for (text, given) in &texts {

@@ -13,8 +13,12 @@ pub struct Config {
     pub project: PathBuf,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// What to run.
+    /// What to run; names nothing where there are `upstreams`.
     pub app: AppRef,
+    /// Other servers that answer in an application's place; none where there is an application.
+    pub upstreams: Vec<Upstream>,
+    /// How they are probed.
+    pub health: Health,
     /// The service's name; nodes are `NAME.1`, `NAME.2`, …
     pub name: String,
     /// How many nodes.
@@ -88,6 +92,68 @@ pub struct Limits {
     pub start: Duration,
     /// For requests in flight when a node is stopped.
     pub drain: Duration,
+}
+
+/// Another server that answers requests, in HTTP/1.1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it is.
+    pub address: UpstreamAddress,
+    /// Its share, compared with the others'.
+    pub weight: u32,
+    /// When it gets requests.
+    pub role: UpstreamRole,
+    /// The most requests that it has at a time.
+    pub max_concurrency: u32,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamAddress {
+    /// A host name or IP address, and a port.
+    Tcp {
+        /// Without brackets.
+        host: String,
+        /// Its port.
+        port: u16,
+    },
+    /// A socket in the file system.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// When an upstream gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamRole {
+    /// Always.
+    Usual,
+    /// When no other takes any.
+    Backup,
+}
+
+/// How upstreams are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What is asked for; without it, a connection is enough.
+    pub path: Option<String>,
+    /// How often.
+    pub every: Duration,
+    /// So many failures in a row end it.
+    pub fail: u32,
+    /// So many successes in a row bring it back.
+    pub rise: u32,
+}
+
+impl fmt::Display for UpstreamAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix { path } => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// An address to listen on.
@@ -205,6 +271,13 @@ pub struct AppRef {
     pub found_in: Option<PathBuf>,
     /// Where it was named or found, for people.
     pub place: String,
+}
+
+impl AppRef {
+    /// Names nothing.
+    pub(crate) fn none() -> Self {
+        Self { module: String::new(), callable: String::new(), found_in: None, place: String::new() }
+    }
 }
 
 impl fmt::Display for AppRef {

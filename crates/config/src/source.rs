@@ -36,6 +36,16 @@ pub struct Locate {
     pub cores: u32,
 }
 
+/// Which command it is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// An application, or upstreams where there are some.
+    #[default]
+    All,
+    /// `tierce edge`: upstreams only, and everybody may come.
+    Edge,
+}
+
 /// What was given on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -53,6 +63,12 @@ pub struct Overrides {
     pub python: Option<String>,
     /// `--access-log`
     pub access_log: Option<String>,
+    /// `--upstream`, each of them
+    pub upstream: Vec<String>,
+    /// `--cores`
+    pub cores: Option<String>,
+    /// Not a key: the command.
+    pub role: Role,
 }
 
 /// A project and the text of its configuration.

@@ -4,7 +4,7 @@
 
 use std::{fmt::Write, fs, path::Path};
 
-use config::{Config, Environment, Listen, Locate, Overrides, load};
+use config::{Config, Environment, Listen, Locate, Overrides, Upstream, load};
 
 fn outcome(input: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
@@ -21,7 +21,15 @@ fn outcome(input: &str) -> String {
 fn describe(config: &Config) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| writeln!(text, "{name} = {value}").unwrap();
-    line("app", config.app.to_string());
+    if config.upstreams.is_empty() {
+        line("app", config.app.to_string());
+    }
+    for Upstream { address, weight, role, max_concurrency } in &config.upstreams {
+        line("upstream", format!("{address}, {weight}, {role:?}, {max_concurrency}"));
+    }
+    if !config.upstreams.is_empty() {
+        line("health", format!("{:?}", config.health));
+    }
     line(
         "name, nodes, workers, threads, cores",
         format!("{}, {}, {}, {}, {}", config.name, config.nodes, config.workers, config.threads, config.cores),

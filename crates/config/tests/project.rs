@@ -180,6 +180,9 @@ fn every_flag_reaches_its_key() {
         timeout: some("45"),
         python: some("env/bin/python"),
         access_log: some("off"),
+        upstream: Vec::new(),
+        cores: some("3"),
+        role: config::Role::All,
     };
     let config = load(&tree.here(), &Environment::default(), &flags).unwrap();
     assert_eq!(config.app.to_string(), "a:b");

@@ -34,6 +34,12 @@ pub(crate) fn kind_of(name: &[u8]) -> FieldKind {
     if kind == Other && name.contains(&b'_') { Underscore } else { kind }
 }
 
+/// Whether a name with `_` is, to servers that make variables of fields, that of a field which the edge writes or removes.
+pub fn could_be_taken_for_ours(name: &[u8]) -> bool {
+    let name: Vec<_> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+    kind_of(&name) != FieldKind::Other
+}
+
 /// Settles framing, host and connection, once all fields are there.
 pub(crate) fn understand(buffer: &[u8], head: &mut RequestHead) -> Result<(), Refusal> {
     let mut length = None;
@@ -134,13 +140,13 @@ fn is_coding(text: &[u8]) -> bool {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Persistence {
+pub(crate) enum Persistence {
     Close,
     KeepAlive,
 }
 
 /// Reads a Connection field; true when it names other fields. `close` wins over `keep-alive`.
-fn tokens(value: &[u8], persistence: &mut Option<Persistence>) -> Result<bool, Refusal> {
+pub(crate) fn tokens(value: &[u8], persistence: &mut Option<Persistence>) -> Result<bool, Refusal> {
     let mut names_fields = false;
     for token in value.split(|byte| *byte == b',').map(trim).filter(|token| !token.is_empty()) {
         if token.eq_ignore_ascii_case(b"close") {

@@ -1,4 +1,5 @@
-//! HTTP/1.1 for the side that serves: requests are read, responses are written. No I/O, no clock.
+//! HTTP/1.1 for the side that serves, and towards upstreams: requests are read, responses are read and written. No I/O,
+//! no clock.
 //!
 //! Invariant: where two parsers could read the same bytes differently, they are refused (RFC 9112 §11.2); what is passed
 //! on is written anew from what was understood.
@@ -15,17 +16,20 @@ mod forwarded; // what proxies tell of the client
 mod proxy_header; // what a proxy that passes bytes through puts before them
 mod body; // a body's bytes out of its framing
 mod response; // status line, fields and framing of a response
+mod received; // an upstream's response: bytes to head
 mod conditional; // conditions, ranges and codings of what is asked for
 mod date; // the Date field, and dates that clients send
 
 pub use body::{BodyDecoder, Decoded};
 pub use conditional::{Coding, Condition, Selected, Validators, accepted_codings, condition, selected};
 pub use date::{DateCache, parse_date, write_date};
+pub use fields::could_be_taken_for_ours;
 pub use forwarded::{Forwarded, Origin, forwarded};
 pub use head::{Field, FieldKind, Framing, Gateway, Limits, Refusal, RequestHead, Scheme, Span, Version};
 pub use parse::{HeadScan, asks_for_head, parse_request};
 pub use path::{Named, has_dot_segments, path_prefix, relative_path};
 pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header};
+pub use received::{ReceivedBody, ReceivedHead, parse_response};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
     write_field, write_fields_without, write_status_line,

@@ -84,7 +84,7 @@ fn incomplete(buffer: &[u8], limits: &Limits, start: usize) -> Result<Option<usi
 }
 
 /// Where the line from `start` ends. Only CRLF ends a line; a bare LF or CR is refused (RFC 9112 §2.2 lets us).
-fn line(buffer: &[u8], start: usize) -> Result<Option<usize>, Refusal> {
+pub(crate) fn line(buffer: &[u8], start: usize) -> Result<Option<usize>, Refusal> {
     let Some(found) = memchr::memchr2(b'\r', b'\n', &buffer[start..]) else { return Ok(None) };
     let at = start + found;
     match (buffer[at], buffer.get(at + 1)) {
@@ -143,7 +143,7 @@ fn version(text: &[u8]) -> Result<Version, Refusal> {
 }
 
 /// `field-name ":" OWS field-value OWS` (RFC 9112 §5). A space before the colon and a folded line are refused (§5.1, §5.2).
-fn field_line(buffer: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
+pub(crate) fn field_line(buffer: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
     let text = &buffer[start..end];
     if is_space(text[0]) {
         return refuse(400, "a line begins with white space");

@@ -110,6 +110,7 @@ struct Worker {
     serial: u32,
     node: NodeId,
     accepting: bool,
+    kind: Kind,
     threads: u32,
     in_flight: u32,
     unstarted: u32,
@@ -119,8 +120,20 @@ struct Worker {
     last_turn: u64,
 }
 
+/// What a place for requests is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A worker of ours, which starts what it was given in its own time.
+    Own,
+    /// Another server, which has started what it was given as far as we can know.
+    Upstream,
+}
+
 impl Worker {
     fn has_room(&self) -> bool {
+        if self.kind == Kind::Upstream {
+            return self.accepting && self.in_flight < self.threads;
+        }
         // What waits in the window does not run yet: it may be beyond `threads`.
         let most = self.threads.saturating_add(self.window.size());
         self.accepting && self.unstarted < self.window.size() && self.in_flight < most
@@ -132,8 +145,27 @@ struct Node {
     id: NodeId,
     places: Vec<u32>,
     standing: Standing,
+    /// What the configuration says: it gets so many times as much as a node with 1.
+    weight: u32,
+    rank: Rank,
     /// Requests that it was given per worker and by its weight, in parts of [`UNIT`]: whoever has the least has the next turn.
     given: u64,
+}
+
+impl Node {
+    /// Work as it counts for this node.
+    fn weighed(&self, work: u64) -> u64 {
+        self.standing.weighed(work) / u64::from(self.weight)
+    }
+}
+
+/// When a node gets requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Always.
+    Usual,
+    /// When no other takes any.
+    Backup,
 }
 
 /// What [`Dispatch::pick`] has to know of a node.
@@ -142,6 +174,7 @@ struct Survey {
     /// Outstanding work per worker and by the node's weight, in parts of [`UNIT`].
     share: u64,
     place: u32,
+    kind: Kind,
 }
 
 /// One request, in shares of a node.
@@ -347,6 +380,7 @@ impl<W> Dispatch<W> {
     pub fn end(&mut self, id: WorkerId, stage: Stage, ran: Duration) {
         let Some(worker) = self.worker_mut(id) else { return };
         worker.in_flight = worker.in_flight.saturating_sub(1);
+        let stage = if worker.kind == Kind::Upstream { Stage::Started } else { stage };
         match stage {
             Stage::Given => worker.unstarted = worker.unstarted.saturating_sub(1),
             Stage::Started => worker.requests += 1,
@@ -377,7 +411,14 @@ impl<W> Dispatch<W> {
     pub fn add_node(&mut self) -> NodeId {
         self.node_ids += 1;
         let id = NodeId(self.node_ids);
-        self.nodes.push(Node { id, places: Vec::new(), standing: Standing::default(), given: self.given });
+        self.nodes.push(Node {
+            id,
+            places: Vec::new(),
+            standing: Standing::default(),
+            weight: 1,
+            rank: Rank::Usual,
+            given: self.given,
+        });
         id
     }
 
@@ -393,12 +434,57 @@ impl<W> Dispatch<W> {
         self.nodes.iter().find(|known| known.id == node).map_or_else(Standing::default, |node| node.standing)
     }
 
+    /// Another server as a node with one place for `most` requests in flight. It takes none until [`Self::resume_worker`].
+    pub fn add_upstream(&mut self, weight: u32, rank: Rank, most: u32) -> (NodeId, WorkerId) {
+        let node = self.add_node();
+        if let Some(known) = self.nodes.iter_mut().find(|known| known.id == node) {
+            (known.weight, known.rank) = (weight.max(1), rank);
+        }
+        let worker = self.add_worker(node, most);
+        if let Some(worker) = self.worker_mut(worker) {
+            (worker.kind, worker.accepting) = (Kind::Upstream, false);
+        }
+        (node, worker)
+    }
+
+    /// It gets requests again, or for the first time.
+    pub fn resume_worker(&mut self, id: WorkerId) {
+        if let Some(worker) = self.worker_mut(id) {
+            worker.accepting = true;
+        }
+    }
+
+    /// The worker gets nothing new from now on, unless it is the last that takes requests. False: it is.
+    pub fn suspend_worker(&mut self, id: WorkerId) -> bool {
+        let others = self.has_ready_worker_but(&[id]);
+        if others {
+            self.drain_worker(id);
+        }
+        others
+    }
+
+    /// Another worker with room than those that were tried; it gets the request.
+    pub fn give_elsewhere(&mut self, tried: &[WorkerId]) -> Option<WorkerId> {
+        let place = self.pick_among(&|id| !tried.contains(&id), None)?;
+        Some(self.give(place))
+    }
+
+    /// Whether any worker but these takes requests, though it may have no room at present.
+    pub fn has_ready_worker_but(&self, but: &[WorkerId]) -> bool {
+        let ids = self.workers.iter().enumerate().filter_map(|(place, worker)| {
+            let worker = worker.as_ref().filter(|worker| worker.accepting)?;
+            Some(WorkerId { place: u32::try_from(place).ok()?, serial: worker.serial })
+        });
+        ids.into_iter().any(|id| !but.contains(&id))
+    }
+
     /// A ready worker of `node`, which may have `threads` requests in flight.
     pub fn add_worker(&mut self, node: NodeId, threads: u32) -> WorkerId {
         self.serials += 1;
         let worker = Worker {
             serial: self.serials,
             node,
+            kind: Kind::Own,
             accepting: true,
             threads,
             in_flight: 0,
@@ -454,7 +540,11 @@ impl<W> Dispatch<W> {
     pub fn load(&self, id: WorkerId) -> Load {
         self.worker(id).map_or_else(Load::default, |worker| {
             let started = worker.in_flight.saturating_sub(worker.unstarted);
-            let slots = if worker.accepting { (started + worker.window.size()).min(worker.threads) } else { 0 };
+            let slots = match worker.kind {
+                _ if !worker.accepting => 0,
+                Kind::Own => (started + worker.window.size()).min(worker.threads),
+                Kind::Upstream => worker.threads,
+            };
             let Worker { in_flight, unstarted, expired, requests, .. } = *worker;
             Load { in_flight, unstarted, expired, window: worker.window.size(), slots, requests }
         })
@@ -477,15 +567,34 @@ impl<W> Dispatch<W> {
             None => None,
             Some(id) => Some(self.worker(id)?),
         };
-        let least = self.nodes.iter().filter_map(|node| Some(self.survey(node, holder)?.share)).min()?;
-        let limit = least * NEARLY + NEARLY_ALWAYS;
-        let near = self.nodes.iter().filter_map(|node| Some((node, self.survey(node, holder)?)));
-        let next = near.filter(|(_, survey)| survey.share <= limit).min_by_key(|(node, _)| node.given)?;
-        Some(next.1.place)
+        self.pick_among(&|_| true, holder)
+    }
+
+    fn pick_among(&self, may: &dyn Fn(WorkerId) -> bool, holder: Option<&Worker>) -> Option<u32> {
+        let candidates = |rank| {
+            let nodes = self.nodes.iter().filter(move |node| node.rank == rank);
+            nodes.filter_map(|node| Some((node, self.survey(node, may, holder)?)))
+        };
+        let takes = |node: &Node| {
+            let ids = node.places.iter().filter_map(|place| Some((*place, self.at(*place)?)));
+            node.standing.duty == Duty::Serves
+                && ids
+                    .into_iter()
+                    .any(|(place, worker)| worker.accepting && may(WorkerId { place, serial: worker.serial }))
+        };
+        let usual = self.nodes.iter().any(|node| node.rank == Rank::Usual && takes(node));
+        let rank = if usual { Rank::Usual } else { Rank::Backup };
+        let least = candidates(rank).map(|(_, survey)| survey.share).min()?;
+        let near = candidates(rank).filter(|(_, survey)| match survey.kind {
+            Kind::Own => survey.share <= least * NEARLY + NEARLY_ALWAYS,
+            // What another server has to do is known by what it has not answered, and by nothing else.
+            Kind::Upstream => survey.share == least,
+        });
+        Some(near.min_by_key(|(node, _)| node.given)?.1.place)
     }
 
     /// How much a node has to do, and which of its workers is next; `None` when none has room.
-    fn survey(&self, node: &Node, holder: Option<&Worker>) -> Option<Survey> {
+    fn survey(&self, node: &Node, may: &dyn Fn(WorkerId) -> bool, holder: Option<&Worker>) -> Option<Survey> {
         if node.standing.duty == Duty::Rests {
             return None;
         }
@@ -499,14 +608,16 @@ impl<W> Dispatch<W> {
             let better = |holder: &Worker| worker.unstarted == 0 && worker.in_flight + 1 < holder.in_flight;
             let order = |worker: &Worker| (worker.in_flight, worker.last_turn);
             if worker.has_room()
+                && may(WorkerId { place, serial: worker.serial })
                 && holder.is_none_or(better)
                 && next.is_none_or(|(_, other)| order(worker) < order(other))
             {
                 next = Some((place, worker));
             }
         }
-        let share = node.standing.weighed(outstanding * UNIT / accepting.max(1));
-        Some(Survey { share, place: next?.0 })
+        let (place, worker) = next?;
+        let share = node.weighed(outstanding * UNIT / accepting.max(1));
+        Some(Survey { share, place, kind: worker.kind })
     }
 
     fn give(&mut self, place: u32) -> WorkerId {
@@ -514,7 +625,7 @@ impl<W> Dispatch<W> {
         self.in_flight += 1;
         let worker = self.workers[place as usize].as_mut().expect("`pick` names a worker that is there");
         worker.in_flight += 1;
-        worker.unstarted += 1;
+        worker.unstarted += u32::from(worker.kind == Kind::Own);
         worker.last_turn = self.turns;
         let (id, node) = (WorkerId { place, serial: worker.serial }, worker.node);
         if let Some(node) = self.nodes.iter_mut().find(|known| known.id == node) {
@@ -524,7 +635,7 @@ impl<W> Dispatch<W> {
             // A node that had no turn for long, or is new, has no claim to all the turns that it missed.
             let now = node.given.max(self.given.saturating_sub(UNIT));
             self.given = self.given.max(now);
-            node.given = now + node.standing.weighed(UNIT / (accepting.count() as u64).max(1));
+            node.given = now + node.weighed(UNIT / (accepting.count() as u64).max(1));
         }
         id
     }

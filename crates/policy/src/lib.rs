@@ -11,17 +11,21 @@ mod standing; // how a node takes part, as its operator wants it
 mod shared; // the same behind a lock, and the lease that gives itself back
 mod turns; // which thread of a worker has the next turn
 mod retry; // the right to a second try
+mod budget; // how many second tries there may be
+mod health; // whether an upstream gets requests
 mod staff; // how many workers there should be
 mod changes; // changed files, and when to reload for them
 mod nodes; // the node table: what the data plane must know of nodes and workers
 #[cfg(test)]
 mod chance; // what simulations share
 
+pub use budget::RetryBudget;
 pub use changes::{Changes, FileChange};
-pub use dispatch::{Admission, Demand, Dispatch, Gate, Load, NodeId, Stage, Ticket, WorkerId};
+pub use dispatch::{Admission, Demand, Dispatch, Gate, Load, NodeId, Rank, Stage, Ticket, WorkerId};
 pub use growth::{Growth, GrowthChange, Sight};
+pub use health::{Health, HealthChange, HealthRules, HealthState};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
-pub use retry::{Tried, may_try_again};
+pub use retry::{Tried, is_idempotent, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use staff::{Obstacle, Staff, StaffBounds, StaffChange, StaffReason, StaffSight};
 pub use standing::{Duty, Standing};

@@ -24,6 +24,11 @@ pub fn may_try_again(tried: &Tried<'_>) -> bool {
     !tried.started || (tried.starts < 2 && matches!(tried.method, b"GET" | b"HEAD" | b"OPTIONS"))
 }
 
+/// Whether a request may be sent once more when the connection it was sent on turns out to be no more (RFC 9110 §9.2.2).
+pub fn is_idempotent(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Demand, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Ticket, WorkerId};
+use crate::{Admission, Demand, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Standing, Ticket, WorkerId};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -88,6 +88,17 @@ impl Shared {
         Some(self.lease(worker, lease.ticket, now))
     }
 
+    /// A slot of another worker for the request of this ticket, which could not be brought to those that were `tried`.
+    pub fn elsewhere(self: &Arc<Self>, now: Instant, ticket: Ticket, tried: &[WorkerId]) -> Option<Lease> {
+        let worker = self.lock().give_elsewhere(tried)?;
+        Some(self.lease(worker, ticket, now))
+    }
+
+    /// Whether any worker but these takes requests.
+    pub fn has_ready_worker_but(&self, but: &[WorkerId]) -> bool {
+        self.lock().has_ready_worker_but(but)
+    }
+
     /// Whether a request that waits unstarted under `lease` would start sooner elsewhere.
     pub fn could_rebind(&self, lease: &Lease) -> bool {
         self.lock().could_rebind(lease.worker)
@@ -132,6 +143,11 @@ impl Shared {
     /// What a worker has to do at present.
     pub fn load(&self, worker: WorkerId) -> Load {
         self.lock().load(worker)
+    }
+
+    /// How a node takes part.
+    pub fn standing(&self, node: NodeId) -> Standing {
+        self.lock().standing(node)
     }
 
     /// How many requests wait.

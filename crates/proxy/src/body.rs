@@ -4,6 +4,8 @@
 //! request can go to a second worker. Any other body stays in the client's socket until the application has started,
 //! and then moves within the worker's credit. Invariant: what was sent to a worker that had not started is still here.
 
+mod pass; // the same on its way to an upstream
+
 use std::{
     ops::Range,
     task::{Context, Poll},

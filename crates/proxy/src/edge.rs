@@ -11,7 +11,7 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, listener::Bound, page::Page, route::Routes, thread};
+use crate::{NodeTable, UpstreamTable, listener::Bound, page::Page, route::Routes, thread};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -88,6 +88,15 @@ impl Settings {
     }
 }
 
+/// By whom requests are answered.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// Workers of ours.
+    Workers(watch::Receiver<Arc<NodeTable>>),
+    /// Other servers.
+    Upstreams(watch::Receiver<Arc<UpstreamTable>>),
+}
+
 /// Where in its life the edge is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -139,14 +148,16 @@ pub fn serve(
     mut bound: Bound,
     settings: Settings,
     shared: &Arc<Shared>,
-    table: &watch::Receiver<Arc<NodeTable>>,
+    backend: &Backend,
     sink: &LogSink,
     descriptors: u64,
 ) -> Result<Edge, EdgeError> {
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let tls = bound.tls.take();
-    let connections_max = connections_max(descriptors, by_thread.len());
+    // Each request may need a connection to an upstream too.
+    let share = if matches!(backend, Backend::Upstreams(_)) { descriptors / 2 } else { descriptors };
+    let connections_max = connections_max(share, by_thread.len());
     let metrics = Metrics::new(by_thread.len());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
@@ -157,7 +168,7 @@ pub fn serve(
             tls: tls.clone(),
             connections_max,
             shared: Arc::clone(shared),
-            table: table.clone(),
+            backend: backend.clone(),
             commands: commands.subscribe(),
             sink: sink.clone(),
             counts: metrics.of_thread(index).unwrap_or_default(),

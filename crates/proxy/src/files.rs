@@ -25,7 +25,7 @@ use crate::{
 use kind::Kind;
 use open::{Opened, Regular};
 
-pub(crate) use sent::{answer as answer_wanted, wanted};
+pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
 pub(crate) use slots::FileSlots;
 
 /// Answers with the file that `path` names below `directory`, once its first `taken` bytes have named that. `None` when there is no

@@ -2,7 +2,7 @@
 //!
 //! The files are in the order in which a request meets them; [`request`](self) holds its whole way on one screen.
 //! Invariant: every request ends at one place with exactly one `Ending`; what a client or a worker sends can end its own
-//! connection or link, never the thread. Nodes are not started or judged here, and no policy is decided.
+//! connection or link, never the thread. Nodes are not started here, and no policy is decided.
 #![forbid(unsafe_code)]
 
 mod listener; // bound addresses, one socket a thread
@@ -28,14 +28,16 @@ mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
 mod respond; // the answer, in framing of our own
+mod upstream; // other servers in a worker's place: the way there and back
 mod redirect; // plain requests are sent to https
 mod accept; // in which form a client likes it
 mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended
 
-pub use edge::{Edge, EdgeError, Reader, Settings, serve};
+pub use edge::{Backend, Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;
+pub use upstream::{Keeper, Upstream, UpstreamStatus, UpstreamTable};
 
 /// How workers are reached from here.
 pub type NodeTable = policy::Nodes<std::sync::Arc<link::LinkEnd>>;

@@ -43,7 +43,10 @@ pub(crate) async fn wait(
                 return Poll::Ready(Err(Cause::ClientClosed));
             }
             if connection.deadline.poll(context) {
-                return Poll::Ready(Err(Cause::QueueTimeout));
+                let none =
+                    connection.thread.upstreams().is_some() && !connection.thread.shared.has_ready_worker_but(&[]);
+                let cause = if none { Cause::DestinationUnavailable } else { Cause::QueueTimeout };
+                return Poll::Ready(Err(cause));
             }
             Poll::Pending
         })

@@ -9,12 +9,15 @@ use crate::{
     body::Upload,
     client::{self, Told},
     connection::{Connection, Peer},
-    exchange, files, queue,
+    exchange::{self, Attempt},
+    files::{self, Wanted},
+    queue,
     record::{self, Story},
     redirect, respond,
     route::{Asked, Route},
     routed,
     trace::{self, Trace},
+    upstream,
 };
 
 /// What becomes of the connection after a request.
@@ -136,14 +139,26 @@ async fn answer(
     let turn = connection.thread.shared.admit(now);
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
+    if connection.thread.upstreams().is_some() {
+        return upstream::run(connection, request, upload, lease, start_by, story).await;
+    }
     let mut attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
-    if let Some(wanted) = files::wanted(connection, &attempt) {
+    if let Some(wanted) = wanted(connection, &attempt) {
         // What is complete needs no word that nobody wants it.
         attempt.over = attempt.mailbox.look(|mail| mail.last);
         drop(attempt);
         return files::answer_wanted(connection, request, upload, story, wanted).await;
     }
     Ok(respond::forward(connection, request, upload, attempt, story).await)
+}
+
+/// The file that the application wants to be sent in place of a body.
+fn wanted(connection: &Connection, attempt: &Attempt) -> Option<Wanted> {
+    let settings = connection.thread.settings();
+    if !settings.routes.has_internal() {
+        return None;
+    }
+    attempt.mailbox.look(|mail| files::wanted(&settings.routes, &mail.text[mail.head.as_ref()?.reason_len..]))
 }
 
 /// Answers in the application's place where there is anybody to answer.

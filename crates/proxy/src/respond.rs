@@ -33,7 +33,7 @@ use crate::{
 const CREDIT_STEP: u32 = RESPONSE_WINDOW / 4;
 
 /// No more is taken from the worker while so much waits for the client.
-const OUT_MAX: usize = 64 * 1024;
+pub(crate) const OUT_MAX: usize = 64 * 1024;
 
 /// The methods that are served; what an application makes of them is its business.
 const ALLOW: &[u8] = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -318,7 +318,10 @@ pub(crate) fn finish_head(
         && let Some((node, pid)) = story.worker()
     {
         // Writing to memory cannot fail.
-        let _ = write!(out, "X-Served-By: {node}/{pid}\r\n");
+        let _ = match pid {
+            0 => write!(out, "X-Served-By: {node}\r\n"),
+            pid => write!(out, "X-Served-By: {node}/{pid}\r\n"),
+        };
     }
     if connection.closing {
         out.extend_from_slice(b"Connection: close\r\n");
@@ -427,6 +430,11 @@ fn explain(cause: Cause) -> &'static str {
         Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
         Cause::ClientClosed => "the client has closed the connection.",
         Cause::ClientTimedOut => "the request did not arrive in time.",
+        Cause::ConnectionRefused => "the server behind this one takes no connections.",
+        Cause::ConnectionTerminated => "the server behind this one has closed the connection without an answer.",
+        Cause::ConnectionTimeout => "the server behind this one cannot be reached in time.",
+        Cause::DestinationUnavailable => "none of the servers behind this one is available.",
+        Cause::UpstreamProtocolError => "what the server behind this one has sent breaks a rule of HTTP.",
         Cause::Draining => "what ran this request had to stop, and did not wait for it any longer.",
         Cause::HttpOnHttpsPort => {
             "this port speaks HTTPS, and the request came in plain HTTP: write https:// in its address."

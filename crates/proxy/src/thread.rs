@@ -26,12 +26,13 @@ use crate::{
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
-    edge::{Command, Stage},
+    edge::{Backend, Command, Stage},
     files::FileSlots,
     links::{Link, Links},
     listener::{Entry, Listener},
     page::Page,
     stream::Stream,
+    upstream::Pools,
 };
 
 /// Access-log bytes that are gathered before they go to the log as one block; what is less goes with the next tick.
@@ -62,7 +63,8 @@ pub(crate) struct Thread {
     /// Those of TLS handshakes, which bound their number too.
     pub(crate) handshakes: Rc<Deadlines>,
     tls: Option<tls::Server>,
-    table: watch::Receiver<Arc<NodeTable>>,
+    table: Option<watch::Receiver<Arc<NodeTable>>>,
+    upstreams: Option<Pools>,
     settings: RefCell<Rc<Settings>>,
     commands: watch::Receiver<Command>,
     draining: Cell<bool>,
@@ -93,7 +95,7 @@ pub(crate) struct Start {
     pub(crate) tls: Option<tls::Server>,
     pub(crate) connections_max: usize,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) table: watch::Receiver<Arc<NodeTable>>,
+    pub(crate) backend: Backend,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
     /// Nobody else counts there.
@@ -104,8 +106,12 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, tls, connections_max, shared, table, mut commands, sink, counts, emptied } = start;
+    let Start { index, listeners, tls, connections_max, shared, backend, mut commands, sink, counts, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
+    let (table, upstreams) = match backend {
+        Backend::Workers(table) => (Some(table), None),
+        Backend::Upstreams(table) => (None, Some(Pools::new(table))),
+    };
     let thread = Rc::new(Thread {
         index,
         links: Links::new(Arc::clone(&shared)),
@@ -114,6 +120,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         handshakes: Rc::default(),
         tls,
         table: table.clone(),
+        upstreams,
         settings: RefCell::new(Rc::new(settings)),
         commands: commands.clone(),
         draining: Cell::new(false),
@@ -265,7 +272,8 @@ impl Thread {
         }
     }
 
-    async fn follow(self: Rc<Self>, mut table: watch::Receiver<Arc<NodeTable>>) {
+    async fn follow(self: Rc<Self>, table: Option<watch::Receiver<Arc<NodeTable>>>) {
+        let Some(mut table) = table else { return };
         loop {
             let nodes = Arc::clone(&table.borrow_and_update());
             self.links.follow(&nodes.workers, self.index);
@@ -281,6 +289,9 @@ impl Thread {
             let now = Instant::now();
             self.deadlines.sweep(now);
             self.handshakes.sweep(now);
+            if let Some(upstreams) = &self.upstreams {
+                upstreams.tidy(now);
+            }
             self.wall.set(wall_clock());
             self.flush_log();
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
@@ -293,10 +304,15 @@ impl Thread {
     /// The link to a worker; the table is looked at once more when the dispatch was quicker than its news.
     pub(crate) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
         self.links.find(worker).or_else(|| {
-            let nodes = Arc::clone(&self.table.borrow());
+            let nodes = Arc::clone(&self.table.as_ref()?.borrow());
             self.links.follow(&nodes.workers, self.index);
             self.links.find(worker)
         })
+    }
+
+    /// The ways to other servers, where those answer.
+    pub(crate) fn upstreams(&self) -> Option<&Pools> {
+        self.upstreams.as_ref()
     }
 
     pub(crate) fn settings(&self) -> Rc<Settings> {
@@ -364,6 +380,11 @@ impl Thread {
         }
         complaints.insert(kind, now);
         self.sink.message(&text());
+    }
+
+    /// The same of an upstream whose response is none.
+    pub(crate) fn complain_of_upstream(&self, address: &str, why: &'static str) {
+        self.tell_seldom(why, || format!("{address}: a response was refused: {why}"));
     }
 
     /// Adds a line to the access log.

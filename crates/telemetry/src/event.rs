@@ -98,8 +98,10 @@ fn text(event: &RequestEvent<'_>, out: &mut Vec<u8>) {
         out.push(b'-');
     } else {
         out.extend_from_slice(event.node.as_bytes());
-        out.push(b'/');
-        write_number(u64::from(event.worker), out);
+        if event.worker != 0 {
+            out.push(b'/');
+            write_number(u64::from(event.worker), out);
+        }
     }
     out.push(b' ');
     out.extend_from_slice(event.ending.cause.name().as_bytes());

@@ -8,6 +8,7 @@ mod project; // a directory with an application, and commands in it
 mod running; // a Tierce that was started there
 mod client; // HTTP/1.1, one connection
 mod secure; // the same through TLS
+mod upstream; // a server that follows a script
 mod nginx; // a real nginx in front
 mod load; // unique POSTs at a steady rate, whatever becomes of them
 mod processes; // what runs, from /proc
@@ -22,4 +23,5 @@ pub use processes::{descendants, is_alive, processes_of, signal};
 pub use project::{Finished, Project, python};
 pub use running::Running;
 pub use secure::{HandshakeKind, Made, Secure, TLS12, TLS13, Trust, certificate};
+pub use upstream::{Caller, Upstream};
 pub use wait::{wait_for, wait_within};

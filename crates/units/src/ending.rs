@@ -18,6 +18,14 @@ pub enum Cause {
     ClientClosed,
     /// The client sent or read nothing for too long.
     ClientTimedOut,
+    /// No connection to an upstream could be made (RFC 9209 `connection_refused`).
+    ConnectionRefused,
+    /// The upstream's connection ended before it had answered anything (RFC 9209 `connection_terminated`).
+    ConnectionTerminated,
+    /// An upstream took no connection in time (RFC 9209 `connection_timeout`).
+    ConnectionTimeout,
+    /// No upstream takes requests (RFC 9209 `destination_unavailable`).
+    DestinationUnavailable,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
     /// It came in plain HTTP where HTTPS is spoken.
@@ -32,6 +40,8 @@ pub enum Cause {
     QueueFull,
     /// No worker has started the request within `limits.queue`.
     QueueTimeout,
+    /// What an upstream has sent is no response, or one that could be read in two ways.
+    UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
     ProxyInternalError,
     /// The worker ended while it was running the request.
@@ -83,8 +93,10 @@ impl Ending {
             Cause::ClientTimedOut => Some(408),
             Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
-            Cause::HttpResponseTimeout => Some(504),
+            Cause::HttpResponseTimeout | Cause::ConnectionTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
+            Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
+            Cause::DestinationUnavailable => Some(503),
             // 503 would say that nothing was done yet and that it may be sent again.
             Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
             Cause::Draining | Cause::QueueFull | Cause::QueueTimeout => Some(503),
@@ -95,7 +107,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 20] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -111,6 +123,11 @@ impl Cause {
         "proxy_internal_error",
         "worker_crashed",
         "http_on_https_port",
+        "connection_refused",
+        "connection_terminated",
+        "connection_timeout",
+        "destination_unavailable",
+        "upstream_protocol_error",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -131,6 +148,11 @@ impl Cause {
             Self::ProxyInternalError => 12,
             Self::WorkerCrashed => 13,
             Self::HttpOnHttpsPort => 14,
+            Self::ConnectionRefused => 15,
+            Self::ConnectionTerminated => 16,
+            Self::ConnectionTimeout => 17,
+            Self::DestinationUnavailable => 18,
+            Self::UpstreamProtocolError => 19,
         }
     }
 

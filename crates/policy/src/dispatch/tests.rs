@@ -343,3 +343,44 @@ fn a_node_that_rests_gets_nothing_until_it_serves_again() {
     dispatch.set_standing(first, Standing::default());
     assert_eq!(dispatch.next_grant(), Some((1, ids[0], ticket)));
 }
+
+fn upstreams(all: &[(u32, Rank, u32)]) -> (Dispatch<u32>, Vec<WorkerId>) {
+    let mut dispatch = Dispatch::new(100, 64);
+    let ids = all.iter().map(|(weight, rank, most)| dispatch.add_upstream(*weight, *rank, *most).1).collect::<Vec<_>>();
+    ids.iter().for_each(|id| dispatch.resume_worker(*id));
+    (dispatch, ids)
+}
+
+#[test]
+fn an_upstream_gets_its_weight_and_no_more_than_it_may_have() {
+    let (mut dispatch, ids) = upstreams(&[(3, Rank::Usual, 1024), (1, Rank::Usual, 10)]);
+    for _ in 0..40 {
+        go(&mut dispatch);
+    }
+    assert_eq!(ids.iter().map(|id| dispatch.load(*id).in_flight).collect::<Vec<_>>(), [30, 10]);
+    go(&mut dispatch);
+    assert_eq!(dispatch.load(ids[0]).in_flight, 31, "the other is full");
+    dispatch.end(ids[0], Stage::Given, Duration::ZERO);
+    assert_eq!((dispatch.load(ids[0]).requests, dispatch.load(ids[0]).slots), (1, 1024));
+}
+
+#[test]
+fn a_backup_gets_requests_only_when_no_other_takes_any() {
+    let (mut dispatch, ids) = upstreams(&[(1, Rank::Usual, 1), (1, Rank::Backup, 10)]);
+    assert_eq!(go(&mut dispatch), ids[0]);
+    assert!(matches!(dispatch.admit(|| 1), Admission::Wait(_)), "the other has no room, but takes requests");
+    assert!(dispatch.suspend_worker(ids[0]));
+    assert_eq!(dispatch.next_grant().map(|(_, worker, _)| worker), Some(ids[1]));
+    assert!(!dispatch.suspend_worker(ids[1]), "the last one stays");
+    assert_eq!(go(&mut dispatch), ids[1]);
+}
+
+#[test]
+fn what_could_not_be_brought_to_one_goes_to_another() {
+    let (mut dispatch, ids) = upstreams(&[(1, Rank::Usual, 9), (1, Rank::Usual, 9), (1, Rank::Backup, 9)]);
+    let first = go(&mut dispatch);
+    let second = dispatch.give_elsewhere(&[first]).unwrap();
+    assert!(first != second && second != ids[2]);
+    assert_eq!(dispatch.give_elsewhere(&[first, second]), Some(ids[2]));
+    assert_eq!(dispatch.give_elsewhere(&ids), None);
+}

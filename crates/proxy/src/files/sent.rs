@@ -11,7 +11,7 @@ use super::{
     open::{self, Opened},
     send,
 };
-use crate::{body::Upload, connection::Connection, exchange::Attempt, own, record::Story, request::Request};
+use crate::{body::Upload, connection::Connection, own, record::Story, request::Request, route::Routes};
 
 /// What is not the application's to say of a file, or was said to us only.
 const OURS: [&[u8]; 10] = [
@@ -38,34 +38,26 @@ pub(crate) struct Wanted {
     fields: Vec<u8>,
 }
 
-/// The file that the response whose head has arrived is to have as its body.
-pub(crate) fn wanted(connection: &Connection, attempt: &Attempt) -> Option<Wanted> {
-    let settings = connection.thread.settings();
-    if !settings.routes.has_internal() {
-        return None;
-    }
-    attempt.mailbox.look(|mail| {
-        let start = mail.head.as_ref()?.reason_len;
-        let lines = &mail.text[start..];
-        let (is_path, value) = lines.split(|byte| *byte == b'\n').find_map(|line| {
-            let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-            let is_path = name.eq_ignore_ascii_case(b"x-accel-redirect");
-            (is_path || name.eq_ignore_ascii_case(b"x-sendfile")).then(|| (is_path, value[1..].trim_ascii()))
-        })?;
-        let place = if is_path {
-            let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);
-            settings.routes.internal(path).and_then(|(mount, taken)| {
-                let mut name = Vec::new();
-                http::relative_path(&path[taken..], &mut name)?;
-                Some((mount.directory.clone(), name))
-            })
-        } else {
-            settings.routes.internal_file(value)
-        };
-        let mut fields = http_fields_without(lines);
-        fields.shrink_to_fit();
-        Some(Wanted { value: String::from_utf8_lossy(value).into_owned(), place, fields })
-    })
+/// The file that a response with these field lines is to have as its body.
+pub(crate) fn wanted(routes: &Routes, lines: &[u8]) -> Option<Wanted> {
+    let (is_path, value) = lines.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
+        let is_path = name.eq_ignore_ascii_case(b"x-accel-redirect");
+        (is_path || name.eq_ignore_ascii_case(b"x-sendfile")).then(|| (is_path, value[1..].trim_ascii()))
+    })?;
+    let place = if is_path {
+        let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);
+        routes.internal(path).and_then(|(mount, taken)| {
+            let mut name = Vec::new();
+            http::relative_path(&path[taken..], &mut name)?;
+            Some((mount.directory.clone(), name))
+        })
+    } else {
+        routes.internal_file(value)
+    };
+    let mut fields = http_fields_without(lines);
+    fields.shrink_to_fit();
+    Some(Wanted { value: String::from_utf8_lossy(value).into_owned(), place, fields })
 }
 
 fn http_fields_without(lines: &[u8]) -> Vec<u8> {

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use testkit::Client;
 use tokio::sync::watch;
 
-use crate::{Address, Edge, NodeTable, Settings};
+use crate::{Address, Backend, Edge, NodeTable, Settings};
 
 /// Nothing in a test takes longer on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Scripted {
             access_log: None,
         };
         change(&mut settings);
-        let edge = crate::serve(bound, settings, &shared, &nodes, &sink, 1000).unwrap();
+        let edge = crate::serve(bound, settings, &shared, &Backend::Workers(nodes), &sink, 1000).unwrap();
         Self { port, end, socket, inbound: Inbound::default(), _edge: edge, _table: table, _log: log }
     }
 

@@ -1,0 +1,171 @@
+//! Other servers that answer: `http://HOST:PORT`, `unix:PATH`, or a table with one of these and what else is to be said.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    listen::{self, Wrong},
+    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole},
+    read::{Given, Raw},
+    values::Values,
+};
+
+/// Beyond this an upstream gets no more at a time, unless it is told otherwise.
+const MAX_CONCURRENCY: u32 = 1024;
+
+/// The key `upstream`; `None` when it was not given.
+pub(crate) fn upstreams(values: &mut Values, project: &Path) -> Option<Vec<Upstream>> {
+    let given = values.given("upstream")?;
+    let elements = match &given.raw {
+        Raw::Text(text) if given.origin.is_word() => {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            parts.map(|part| Given { raw: Raw::Text(part.to_owned()), origin: given.origin.clone() }).collect()
+        }
+        Raw::Text(_) | Raw::Table(_) => vec![given.clone()],
+        Raw::List(elements) => elements.clone(),
+        other => {
+            let what = format!("expected a list of URLs or tables, found {}", other.kind());
+            values.reject("upstream", &given, what, None);
+            return Some(Vec::new());
+        }
+    };
+    if elements.is_empty() {
+        values.reject("upstream", &given, "expected at least one upstream", None);
+    }
+    let mut all: Vec<Upstream> = Vec::new();
+    for element in &elements {
+        let Some(upstream) = one(values, element, project) else { continue };
+        if all.iter().any(|known| known.address == upstream.address) {
+            let hint = Some("give it a `weight` instead".to_owned());
+            values.reject("upstream", element, format!("{} is there twice", upstream.address), hint);
+        } else {
+            all.push(upstream);
+        }
+    }
+    Some(all)
+}
+
+/// How upstreams are probed.
+pub(crate) fn health(values: &mut Values) -> Health {
+    let path = values.text("health.path").and_then(|(path, given)| {
+        let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+        if !plain {
+            let hint = Some("write a path like \"/healthz\"".to_owned());
+            values.reject("health.path", &given, format!("{path:?} is not a path"), hint);
+        }
+        plain.then_some(path)
+    });
+    let often = Duration::from_millis(50)..=Duration::from_secs(3600);
+    Health {
+        path,
+        every: values.duration("health.every", often).unwrap_or(Duration::from_secs(2)),
+        fail: values.number("health.fail", 1..=100).unwrap_or(3),
+        rise: values.number("health.rise", 1..=100).unwrap_or(2),
+    }
+}
+
+fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
+    let entries = match &given.raw {
+        Raw::Text(text) => {
+            let address = address(values, given, text, project)?;
+            return Some(Upstream { address, weight: 1, role: UpstreamRole::Usual, max_concurrency: MAX_CONCURRENCY });
+        }
+        Raw::Table(entries) => entries,
+        other => {
+            let what = format!("expected a URL or a table, found {}", other.kind());
+            values.reject("upstream", given, what, None);
+            return None;
+        }
+    };
+    let (mut at, mut weight, mut role, mut most) = (None, 1, UpstreamRole::Usual, MAX_CONCURRENCY);
+    for (name, entry) in entries {
+        match (name.as_str(), &entry.raw) {
+            ("url", Raw::Text(text)) => at = Some(address(values, entry, text, project)?),
+            ("weight", Raw::Number(number)) if (1..=1000).contains(number) => weight = small(*number),
+            ("max_concurrency", Raw::Number(number)) if (1..=1_000_000).contains(number) => most = small(*number),
+            ("backup", Raw::Flag(true)) => role = UpstreamRole::Backup,
+            ("backup", Raw::Flag(false)) => {}
+            (name, _) => {
+                let expected = match name {
+                    "url" => "expected a URL",
+                    "weight" => "expected a number from 1 to 1000",
+                    "max_concurrency" => "expected a number from 1 to 1000000",
+                    "backup" => "expected true or false",
+                    _ => "unknown key; an upstream has `url`, `weight`, `backup` and `max_concurrency`",
+                };
+                values.reject(&format!("upstream.{name}"), entry, expected, None);
+                return None;
+            }
+        }
+    }
+    let Some(address) = at else {
+        let hint = Some("write { url = \"http://HOST:PORT\" }".to_owned());
+        values.reject("upstream", given, "the `url` is missing", hint);
+        return None;
+    };
+    Some(Upstream { address, weight, role, max_concurrency: most })
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number).expect("its range was checked")
+}
+
+fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<UpstreamAddress> {
+    parse(text, project).map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
+}
+
+/// The same words as in `listen`, but that it has to be somewhere: no wildcard, no port 0, and nothing of a path.
+fn parse(text: &str, project: &Path) -> Result<UpstreamAddress, Wrong> {
+    let hint = || Some("write http://HOST:PORT or unix:PATH".to_owned());
+    if text.starts_with("https://") {
+        let hint = Some("write http://, if the network between is yours".to_owned());
+        return Err((format!("{text:?}: this version does not speak TLS to upstreams"), hint));
+    }
+    if text.starts_with("uwsgi:") {
+        return Err((format!("{text:?}: this version does not speak uwsgi to upstreams"), hint()));
+    }
+    let rest = text.strip_prefix("http://").unwrap_or(text);
+    if rest.trim_end_matches('/').contains('/') && !text.starts_with("unix:") {
+        let what = format!("{text:?}: the path of a request is passed on as it is, an upstream has none");
+        return Err((what, hint()));
+    }
+    match listen::parse(text, project) {
+        Ok(Listen::Unix { path, protocol: Protocol::Http, .. }) => Ok(UpstreamAddress::Unix { path }),
+        Ok(Listen::Tcp { host, port, .. }) if port != 0 && host != "0.0.0.0" => Ok(UpstreamAddress::Tcp { host, port }),
+        Ok(_) => Err((format!("{text:?} is not where a server can be"), hint())),
+        Err((what, _)) => Err((what, hint())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, expected) in [
+            ("http://127.0.0.1:8190", "127.0.0.1:8190"),
+            ("http://app.internal/", "app.internal:80"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("http://[::1]:81", "[::1]:81"),
+            ("unix:run/app.sock", "unix:/p/run/app.sock"),
+        ] {
+            let parsed = parse(text, Path::new("/p")).map(|address| address.to_string());
+            assert_eq!(parsed.as_deref(), Ok(expected), "{text}");
+        }
+        for text in [
+            "https://a",
+            "http://a/b",
+            "http://a:0",
+            ":80",
+            "http://:80",
+            "uwsgi://a:1",
+            "uwsgi:a",
+            "unix:",
+            "a",
+            "",
+            "http://a b",
+        ] {
+            assert!(parse(text, Path::new("/p")).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Other servers that answer in an application's place: where they are, how they are, and the way to them.
+//!
+//! Invariant: an upstream is known by its place in the dispatch ([`WorkerId`]); whether it gets requests is decided by
+//! `policy::Health` and kept in the dispatch, and nothing here is shared by threads but that, its health and its addresses.
+
+mod keeper; // probes, ejection, the list of upstreams
+mod pool; // connections that wait for the next request
+mod wire; // one connection
+mod ask; // a request's head on its way out
+mod attempt; // one attempt after the other
+mod relay; // the answer on its way back
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use config::UpstreamAddress;
+use policy::{Health, HealthChange, NodeId, NodeLabel, Shared, WorkerId};
+use tokio::sync::Notify;
+
+pub use keeper::{Keeper, UpstreamStatus};
+
+pub(crate) use self::{attempt::run, pool::Pools};
+
+/// All upstreams that get requests or may get them; replaced as a whole.
+pub type UpstreamTable = Vec<Arc<Upstream>>;
+
+/// One upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    config: config::Upstream,
+    node: NodeId,
+    worker: WorkerId,
+    /// Its address, as logs and `X-Served-By` name it.
+    label: Arc<NodeLabel>,
+    health: Mutex<Health>,
+    /// A request has failed since one was last answered: what every answer looks at.
+    suspect: AtomicBool,
+    /// Why its last probe has failed.
+    trouble: Mutex<Option<String>>,
+    /// What its host's name stands for at present.
+    addresses: Mutex<Arc<[SocketAddr]>>,
+    /// Its keeper has something to look at.
+    changed: Notify,
+    since: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Upstream {
+    fn addresses(&self) -> Arc<[SocketAddr]> {
+        Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn address(&self) -> &UpstreamAddress {
+        &self.config.address
+    }
+
+    fn change_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {
+        change(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A request was answered there.
+    fn answered(&self) {
+        if self.suspect.load(Relaxed) {
+            self.suspect.store(false, Relaxed);
+            self.change_health(Health::answered);
+        }
+    }
+
+    /// A request could not be brought there, or its connection ended without an answer.
+    fn failed(&self) {
+        let now = Instant::now();
+        self.suspect.store(true, Relaxed);
+        if let Some(HealthChange::Eject(_)) = self.change_health(|health| health.failed(now)) {
+            // Here, so that the next request knows; the keeper tells of it.
+            let left = self.shared.change(now, |dispatch| dispatch.suspend_worker(self.worker));
+            if !left {
+                self.change_health(Health::spare);
+            }
+            self.changed.notify_one();
+        }
+    }
+}

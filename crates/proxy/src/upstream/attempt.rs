@@ -1,0 +1,353 @@
+//! One attempt after another on an upstream, until a response's head is here or the right to try again is used up.
+//!
+//! A failed connect moves to another upstream whatever the method is, as nothing was sent. A kept connection that turns out
+//! to be closed is replaced by a new one, if the method is idempotent (RFC 9112 §9.3.1) and all of the body is at hand.
+//! Nothing else is tried again, and all of it only within the budget.
+//!
+//! Invariant: a connection that is dropped with its attempt is closed; the upstream's slot is free when that has happened.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use config::UpstreamAddress;
+use http::{Limits, ReceivedHead, Version};
+use policy::{Lease, Ticket, WorkerId, is_idempotent};
+use units::{Cause, Ending, Phase};
+
+use super::{
+    ask,
+    pool::{Pool, Pools},
+    relay,
+    wire::{Came, Expects, Wire},
+};
+use crate::{
+    body::{Answer, Upload},
+    connection::{Connection, Filled, Sent},
+    deadline::Waits,
+    files, queue,
+    record::Story,
+    request::Request,
+};
+
+/// One lost SYN is sent again after a second, the next two seconds later.
+const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// The first and two more.
+const TRIES_MAX: usize = 3;
+
+/// Interim responses before the final one.
+const INTERIM_MAX: u32 = 16;
+
+/// Applications set many cookies.
+const LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, field: 32 * 1024 };
+
+/// Why an attempt has not brought a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// It was not brought to the upstream at all.
+    NotConnected(Cause),
+    /// The connection has ended without a byte of an answer.
+    Silent,
+    /// What has come is no response, for this reason.
+    Malformed(&'static str),
+    /// The connection has ended in the middle of a head.
+    Incomplete,
+    /// The request ends with this.
+    Ended(Cause),
+}
+
+/// A response whose head is here.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) pool: Rc<Pool>,
+    pub(super) wire: Wire,
+    pub(super) head: ReceivedHead,
+    /// How many bytes of the input it takes.
+    pub(super) length: usize,
+}
+
+/// Brings the request to the upstream of `lease`, and if need be to another, and the answer back. `Err` as long as nothing of
+/// a response has gone to the client.
+pub(crate) async fn run(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    mut lease: Lease,
+    start_by: Instant,
+    story: &mut Story,
+) -> Result<Ending, Ending> {
+    let thread = Rc::clone(&connection.thread);
+    let Some(pools) = thread.upstreams() else {
+        return Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead));
+    };
+    pools.earn();
+    let ticket = lease.ticket();
+    let mut tried: Vec<WorkerId> = Vec::new();
+    loop {
+        // It may have gone with a reload in this moment.
+        let Some(pool) = pools.find(lease.worker()) else {
+            tokio::task::yield_now().await;
+            lease = again(connection, upload, ticket, start_by).await?;
+            continue;
+        };
+        let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
+            Ok(answered) => {
+                story.head_arrived(Instant::now());
+                let answered = match relay::wanted(connection, upload, answered) {
+                    Ok(wanted) => {
+                        drop(lease);
+                        return files::answer_wanted(connection, request, upload, story, wanted).await;
+                    }
+                    Err(answered) => answered,
+                };
+                let ending = relay::forward(connection, request, upload, answered, story).await;
+                drop(lease);
+                return Ok(ending);
+            }
+            Err(failure) => failure,
+        };
+        let cause = match failure {
+            Failure::NotConnected(cause) => {
+                pool.upstream.failed();
+                cause
+            }
+            Failure::Silent => {
+                pool.upstream.failed();
+                return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead));
+            }
+            Failure::Incomplete => {
+                pool.upstream.failed();
+                return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead));
+            }
+            Failure::Malformed(why) => {
+                pool.upstream.failed();
+                thread.complain_of_upstream(&pool.upstream.label.name, why);
+                return Err(Ending::new(Cause::UpstreamProtocolError, Phase::AwaitHead));
+            }
+            Failure::Ended(cause) => return Err(Ending::new(cause, Phase::AwaitHead)),
+        };
+        tried.push(lease.worker());
+        let shared = Arc::clone(&thread.shared);
+        if TRIES_MAX <= tried.len() || !shared.has_ready_worker_but(&tried) || !pools.spend() {
+            return Err(Ending::new(cause, Phase::AwaitHead));
+        }
+        lease = match shared.elsewhere(Instant::now(), ticket, &tried) {
+            Some(other) => other,
+            None => {
+                drop(lease);
+                again(connection, upload, ticket, start_by).await?
+            }
+        };
+    }
+}
+
+/// Back to the queue, at the old place in the order.
+async fn again(
+    connection: &mut Connection,
+    upload: &Upload,
+    ticket: Ticket,
+    start_by: Instant,
+) -> Result<Lease, Ending> {
+    let turn = connection.thread.shared.readmit(Instant::now(), ticket);
+    queue::wait(connection, turn, start_by, upload.end()).await
+}
+
+/// An attempt on a kept connection, if there is one, or else, or then, on a new one.
+async fn on_one(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    (pools, pool): (&Pools, &Rc<Pool>),
+    story: &mut Story,
+) -> Result<Answered, Failure> {
+    let now = Instant::now();
+    if let Some(wire) = pool.take(now, request.method(&connection.input)) {
+        story.handed_over(now, Arc::clone(&pool.upstream.label), 0);
+        let result = exchange(connection, request, upload, wire, now).await;
+        let may_try_again = |connection: &Connection, upload: &Upload| {
+            is_idempotent(request.method(&connection.input)) && upload.is_at_hand() && !connection.has_unsent()
+        };
+        match result {
+            Err(Failure::Silent) if may_try_again(connection, upload) && pools.spend() => {}
+            result => return answered(result, pool),
+        }
+    }
+    story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
+    let wire = connect(connection, upload, pool).await?;
+    let result = exchange(connection, request, upload, wire, Instant::now()).await;
+    answered(result, pool)
+}
+
+fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
+    let (wire, head, length) = result?;
+    pool.upstream.answered();
+    Ok(Answered { pool: Rc::clone(pool), wire, head, length })
+}
+
+/// A new connection, unless the client goes or it takes too long.
+async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool) -> Result<Wire, Failure> {
+    connection.deadline.set(Instant::now(), CONNECT_TIME, Waits::Busy);
+    let mut connecting = pin!(open(pool));
+    poll_fn(|context| {
+        if let Poll::Ready(opened) = connecting.as_mut().poll(context) {
+            return Poll::Ready(opened.map_err(|error| {
+                let cause = match error.kind() {
+                    io::ErrorKind::TimedOut => Cause::ConnectionTimeout,
+                    _ => Cause::ConnectionRefused,
+                };
+                Failure::NotConnected(cause)
+            }));
+        }
+        if upload.is_complete()
+            && let Poll::Ready(Filled::Broken) = connection.poll_gone(context, upload.end())
+        {
+            return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+        }
+        if connection.deadline.poll(context) {
+            return Poll::Ready(Err(Failure::NotConnected(Cause::ConnectionTimeout)));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// The first address that takes a connection.
+async fn open(pool: &Pool) -> io::Result<Wire> {
+    if let UpstreamAddress::Unix { path } = pool.upstream.address() {
+        return Wire::connect_unix(path).await;
+    }
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in pool.upstream.addresses().iter() {
+        match Wire::connect_tcp(*address).await {
+            Ok(wire) => return Ok(wire),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends the request and waits for the head of its final response.
+async fn exchange(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    mut wire: Wire,
+    now: Instant,
+) -> Result<(Wire, ReceivedHead, usize), Failure> {
+    upload.begin_attempt();
+    wire.out = connection.thread.take_buffer();
+    ask::write(&mut wire.out, connection, request, upload);
+    wire.out.extend_from_slice(&connection.input[upload.inline()]);
+    connection.deadline.set(now, request.time, Waits::Busy);
+    let mut head = connection.thread.upstreams().map(Pools::take_head).unwrap_or_default();
+    let mut interim = 0;
+    let length =
+        poll_fn(|context| poll_head(connection, request, upload, (&mut wire, &mut head, &mut interim), context))
+            .await?;
+    Ok((wire, head, length))
+}
+
+fn poll_head(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    (wire, head, interim): (&mut Wire, &mut ReceivedHead, &mut u32),
+    context: &mut Context<'_>,
+) -> Poll<Result<usize, Failure>> {
+    loop {
+        if let Err(cause) = move_body(connection, upload, wire, Answer::Awaited(request.time), context) {
+            return Poll::Ready(Err(Failure::Ended(cause)));
+        }
+        if connection.has_unsent()
+            && let Poll::Ready(Sent::Broken | Sent::TimedOut) = connection.poll_flush(context)
+        {
+            return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+        }
+        match wire.poll_read(context, &connection.thread, Expects::Head) {
+            Poll::Ready(Came::More) => match take_head(connection, request, upload, wire, head, interim) {
+                Ok(Some(length)) => return Poll::Ready(Ok(length)),
+                Ok(None) => {}
+                Err(failure) => return Poll::Ready(Err(failure)),
+            },
+            Poll::Ready(Came::End | Came::Broken) if wire.input.is_empty() && *interim == 0 => {
+                return Poll::Ready(Err(Failure::Silent));
+            }
+            Poll::Ready(Came::End | Came::Broken) => {
+                return Poll::Ready(Err(Failure::Incomplete));
+            }
+            Poll::Pending => break,
+        }
+    }
+    // A client that has only closed its own side still gets its answer.
+    if upload.is_complete()
+        && let Poll::Ready(Filled::Broken) = connection.poll_gone(context, upload.end())
+    {
+        return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+    }
+    if connection.deadline.poll(context) {
+        return Poll::Ready(Err(Failure::Ended(Cause::HttpResponseTimeout)));
+    }
+    Poll::Pending
+}
+
+/// Sends what is there to be sent. An upstream that takes no more of it may have answered: the rest is not read then.
+pub(super) fn move_body(
+    connection: &mut Connection,
+    upload: &mut Upload,
+    wire: &mut Wire,
+    answer: Answer,
+    context: &mut Context<'_>,
+) -> Result<(), Cause> {
+    loop {
+        if !wire.is_deaf {
+            upload.pass(connection, &mut wire.out, answer, context)?;
+        }
+        let was_full = !wire.out.is_empty();
+        if wire.poll_flush(context).is_pending() || !was_full || wire.is_deaf || upload.is_complete() {
+            return Ok(());
+        }
+    }
+}
+
+/// The length of the final head at the beginning of the input, when all of it is there; interim ones go to the client.
+fn take_head(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    wire: &mut Wire,
+    head: &mut ReceivedHead,
+    interim: &mut u32,
+) -> Result<Option<usize>, Failure> {
+    loop {
+        if wire.input.is_empty() {
+            return Ok(None);
+        }
+        let parsed = http::parse_response(&wire.input, &LIMITS, request.head.is_head, head);
+        let Some(length) = parsed.map_err(|refusal| Failure::Malformed(refusal.why))? else { return Ok(None) };
+        if !head.is_interim() {
+            return Ok(Some(length));
+        }
+        *interim += 1;
+        if head.status == 101 {
+            return Err(Failure::Malformed("it switches protocols, which nobody has asked for"));
+        }
+        if INTERIM_MAX < *interim {
+            return Err(Failure::Malformed("there is no end of interim responses"));
+        }
+        if head.status == 100 {
+            if upload.go_on(connection) {
+                connection.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+        } else if request.head.version == Version::Http11 && request.head.gateway.is_none() {
+            relay::write_interim(&mut connection.out, head, &wire.input);
+        }
+        wire.input.drain(..length);
+    }
+}

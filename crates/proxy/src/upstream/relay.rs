@@ -1,0 +1,312 @@
+//! An upstream's answer on its way to the client, in framing of our own.
+//!
+//! Invariant: a response that is not whole never looks whole to the client, and its connection is never used again.
+
+use std::{
+    future::poll_fn,
+    mem,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use config::Expose;
+use http::{BodyDecoder, FieldKind, Framing, ReceivedBody, ReceivedHead, ResponseFraming};
+use units::{Cause, Ending, Phase};
+
+use super::{
+    attempt::{Answered, move_body},
+    wire::{Came, Expects, Wire},
+};
+use crate::{
+    body::{Answer, Upload},
+    connection::{Connection, Filled, Sent},
+    deadline::Waits,
+    files::{self, Wanted},
+    record::Story,
+    request::Request,
+    respond::{self, Framed, OUT_MAX},
+};
+
+/// An upstream that sends nothing for so long in the middle of a body is given up; a stream of events may be silent.
+const STALL: Duration = Duration::from_secs(60);
+
+/// Pieces that are shorter are copied behind what waits already, so that they leave in one piece.
+const SHORT: usize = 4 * 1024;
+
+/// Forwards the response; returns how the request ended.
+pub(super) async fn forward(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    answered: Answered,
+    story: &mut Story,
+) -> Ending {
+    let Answered { pool, mut wire, head, length } = answered;
+    let mut download = Download::begin(connection, request, upload, (&wire, &head), story);
+    let allowed = keep_alive_timeout(&head, &wire.input);
+    wire.input.drain(..length);
+    connection.deadline.clear();
+    let result = poll_fn(|context| download.poll(connection, upload, &mut wire, story, context)).await;
+    let is_clean = head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty();
+    if let Some(pools) = connection.thread.upstreams() {
+        pools.put_head(head);
+    }
+    match result {
+        Ok(()) => {
+            // Bytes behind the end belong to nobody.
+            if is_clean && download.has_ended_by_itself && wire.input.is_empty() {
+                wire.rest(&connection.thread);
+                pool.put(wire, Instant::now(), allowed);
+            }
+            Ending::SERVED
+        }
+        Err(cause) => {
+            connection.break_off();
+            Ending::new(cause, Phase::SendBody)
+        }
+    }
+}
+
+/// The file that this response is to have as its body; the connection can serve others if nothing of its own body is left.
+pub(super) fn wanted(connection: &Connection, upload: &Upload, answered: Answered) -> Result<Wanted, Answered> {
+    if !connection.thread.settings().routes.has_internal() {
+        return Err(answered);
+    }
+    let mut lines = Vec::new();
+    write_fields(&mut lines, &answered.head, &answered.wire.input, &[]);
+    let Some(wanted) = files::wanted(&connection.thread.settings().routes, &lines) else { return Err(answered) };
+    let Answered { pool, mut wire, head, length } = answered;
+    let has_ended = matches!(head.body, ReceivedBody::Framed(framing) if BodyDecoder::new(framing).is_done());
+    if has_ended && head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty() {
+        let allowed = keep_alive_timeout(&head, &wire.input);
+        wire.input.drain(..length);
+        if wire.input.is_empty() {
+            wire.rest(&connection.thread);
+            pool.put(wire, Instant::now(), allowed);
+        }
+    }
+    Ok(wanted)
+}
+
+/// `Keep-Alive: timeout=5`, as most servers say it.
+fn keep_alive_timeout(head: &ReceivedHead, input: &[u8]) -> Option<Duration> {
+    let named = |field: &&http::Field| field.kind == FieldKind::HopByHop;
+    let mut values =
+        head.fields.iter().filter(named).filter(|field| field.name.of(input).eq_ignore_ascii_case(b"keep-alive"));
+    let text = std::str::from_utf8(values.next()?.value.of(input)).ok()?;
+    let seconds = text.split(',').find_map(|part| part.trim().strip_prefix("timeout=")?.parse().ok());
+    seconds.map(Duration::from_secs)
+}
+
+/// Appends an interim response (RFC 9110 §15.2).
+pub(super) fn write_interim(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8]) {
+    http::write_status_line(out, head.status, head.reason.of(input));
+    write_fields(out, head, input, &[]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the fields that pass.
+fn write_fields(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8], but: &[&[u8]]) {
+    for field in &head.fields {
+        let name = field.name.of(input);
+        let ends_here = matches!(
+            field.kind,
+            FieldKind::Connection | FieldKind::HopByHop | FieldKind::TransferEncoding | FieldKind::ContentLength
+        );
+        if !ends_here && !but.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+            http::write_field(out, name, field.value.of(input));
+        }
+    }
+}
+
+/// The body of a response on its way.
+#[derive(Debug)]
+struct Download {
+    framing: ResponseFraming,
+    source: Source,
+    is_stream: bool,
+    /// The last byte is in `out`.
+    complete: bool,
+    /// That was not told by the end of the connection.
+    has_ended_by_itself: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Framed(BodyDecoder),
+    UntilClose,
+}
+
+impl Download {
+    /// Writes the head with our framing; the first body bytes follow.
+    fn begin(
+        connection: &mut Connection,
+        request: &Request<'_>,
+        upload: &Upload,
+        (wire, head): (&Wire, &ReceivedHead),
+        story: &mut Story,
+    ) -> Self {
+        let declared = match head.body {
+            ReceivedBody::Framed(Framing::Length(length)) => Some(length),
+            ReceivedBody::Framed(Framing::None) => head.length,
+            _ => None,
+        };
+        let (framing, length) =
+            http::response_framing(head.status, request.head.is_head, request.head.answer_version(), declared);
+        story.answered(head.status);
+        let keep =
+            respond::may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
+        connection.closing |= !keep;
+        let mut out = mem::take(&mut connection.out);
+        if out.capacity() == 0 {
+            out = connection.thread.take_buffer();
+        }
+        http::write_status_line(&mut out, head.status, head.reason.of(&wire.input));
+        let ours: &[&[u8]] = match connection.thread.settings().expose {
+            Expose::Shown => &[b"x-request-id", b"x-served-by"],
+            Expose::Hidden => &[b"x-request-id"],
+        };
+        let edits = request.route.map(|route| &route.response).filter(|edits| !edits.is_empty());
+        match edits {
+            Some(edits) => {
+                let mut fields = Vec::new();
+                write_fields(&mut fields, head, &wire.input, ours);
+                edits.write(&mut out, &fields);
+            }
+            None => write_fields(&mut out, head, &wire.input, ours),
+        }
+        let date = head.has_date || edits.is_some_and(|edits| edits.leaves_out(b"date"));
+        let framed = Framed { framing, length, date, now: Instant::now() };
+        respond::finish_head(connection, &mut out, Some(request), story, &framed);
+        connection.out = out;
+        let source = match head.body {
+            ReceivedBody::Framed(framing) => Source::Framed(BodyDecoder::new(framing)),
+            ReceivedBody::UntilClose => Source::UntilClose,
+        };
+        let is_stream =
+            head.value(b"content-type", &wire.input).is_some_and(|kind| kind.starts_with(b"text/event-stream"));
+        // What the client is not to have is not waited for.
+        let complete = framing == ResponseFraming::NoBody;
+        let has_ended_by_itself = matches!(&source, Source::Framed(decoder) if decoder.is_done());
+        Self { framing, source, is_stream, complete, has_ended_by_itself }
+    }
+
+    fn poll(
+        &mut self,
+        connection: &mut Connection,
+        upload: &mut Upload,
+        wire: &mut Wire,
+        story: &mut Story,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Cause>> {
+        loop {
+            if !self.complete {
+                // It may go on reading while it answers.
+                if let Err(cause) = move_body(connection, upload, wire, Answer::Begun, context) {
+                    return Poll::Ready(Err(cause));
+                }
+                if let Err(cause) = self.take(connection, wire, story) {
+                    return Poll::Ready(Err(cause));
+                }
+            }
+            if connection.has_unsent() {
+                match connection.poll_flush(context) {
+                    Poll::Ready(Sent::All) => connection.deadline.clear(),
+                    Poll::Ready(Sent::Broken) => return Poll::Ready(Err(Cause::ClientClosed)),
+                    Poll::Ready(Sent::TimedOut) => return Poll::Ready(Err(Cause::ClientTimedOut)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.complete {
+                return Poll::Ready(Ok(()));
+            }
+            if !wire.input.is_empty() {
+                // The client had to take something first.
+                continue;
+            }
+            match wire.poll_read(context, &connection.thread, Expects::Body) {
+                Poll::Ready(Came::More) => connection.deadline.clear(),
+                Poll::Ready(Came::End) if matches!(self.source, Source::UntilClose) => self.end(connection),
+                Poll::Ready(Came::End | Came::Broken) => return Poll::Ready(Err(Cause::HttpResponseIncomplete)),
+                Poll::Pending => return self.wait(connection, upload, context),
+            }
+        }
+    }
+
+    /// While nothing comes: whether the client has gone, or that has lasted too long.
+    fn wait(&self, connection: &mut Connection, upload: &Upload, context: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        if upload.is_complete() && connection.poll_gone(context, upload.end()) == Poll::Ready(Filled::Broken) {
+            return Poll::Ready(Err(Cause::ClientClosed));
+        }
+        if !self.is_stream {
+            if !connection.deadline.is_set() {
+                connection.deadline.set(Instant::now(), STALL, Waits::Busy);
+            }
+            if connection.deadline.poll(context) {
+                return Poll::Ready(Err(Cause::HttpResponseTimeout));
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Moves what has arrived to `out`, framed.
+    fn take(&mut self, connection: &mut Connection, wire: &mut Wire, story: &mut Story) -> Result<(), Cause> {
+        let out = &mut connection.out;
+        let mut at = 0;
+        let mut done = match &self.source {
+            Source::Framed(decoder) => decoder.is_done(),
+            Source::UntilClose => false,
+        };
+        while !done && at < wire.input.len() && out.len() < OUT_MAX {
+            let input = &wire.input[at..];
+            let (consumed, data) = match &mut self.source {
+                Source::UntilClose => (input.len(), 0..input.len()),
+                Source::Framed(decoder) => {
+                    let decoded = decoder.decode(input).map_err(|_| Cause::UpstreamProtocolError)?;
+                    done = decoded.done;
+                    (decoded.consumed, decoded.data)
+                }
+            };
+            if consumed == 0 && !done {
+                break;
+            }
+            let count = data.len();
+            if 0 < count {
+                story.sent(count as u64);
+                let is_all = at == 0 && count == wire.input.len();
+                match self.framing {
+                    ResponseFraming::Chunked => {
+                        http::write_chunk_head(out, count);
+                        out.extend_from_slice(&input[data]);
+                        out.extend_from_slice(http::CHUNK_END);
+                    }
+                    // Nothing is copied of a long body that fills whole reads.
+                    _ if is_all && out.is_empty() && SHORT < count => {
+                        mem::swap(out, &mut wire.input);
+                        at = 0;
+                        break;
+                    }
+                    _ => out.extend_from_slice(&input[data]),
+                }
+            }
+            at += consumed;
+        }
+        if at == wire.input.len() {
+            wire.input.clear();
+        } else {
+            wire.input.drain(..at);
+        }
+        if done {
+            self.has_ended_by_itself = true;
+            self.end(connection);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, connection: &mut Connection) {
+        self.complete = true;
+        if self.framing == ResponseFraming::Chunked {
+            connection.out.extend_from_slice(http::LAST_CHUNK);
+        }
+    }
+}

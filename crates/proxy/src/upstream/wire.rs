@@ -1,0 +1,120 @@
+//! One connection to an upstream: its socket and what is to be sent and was received.
+//!
+//! Invariant: it is kept for another request only when everything was sent, the answer has been read to its end, and not a
+//! byte has come behind that.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::Path,
+    task::{Context, Poll},
+};
+
+use socket2::SockRef;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::{stream::Stream, thread::Thread};
+
+/// Room for the first read, which holds most answers whole.
+const FIRST_ROOM: usize = 8 * 1024;
+
+/// Room for reads of a body that is being moved.
+const BODY_ROOM: usize = 64 * 1024;
+
+/// What came of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// Some bytes.
+    More,
+    /// Nothing will follow.
+    End,
+    /// It was reset.
+    Broken,
+}
+
+/// How much is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expects {
+    Head,
+    Body,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    pub(super) input: Vec<u8>,
+    pub(super) out: Vec<u8>,
+    /// Nothing more can be sent: the upstream has closed its side, or all of it.
+    pub(super) is_deaf: bool,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, input: Vec::new(), out: Vec::new(), is_deaf: false }
+    }
+
+    pub(super) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_keepalive(true)?;
+        Ok(Self::new(Stream::Tcp(stream)))
+    }
+
+    pub(super) async fn connect_unix(path: &Path) -> io::Result<Self> {
+        Ok(Self::new(Stream::Unix(UnixStream::connect(path).await?)))
+    }
+
+    /// Appends what has arrived to `input`.
+    pub(super) fn poll_read(&mut self, context: &mut Context<'_>, thread: &Thread, expects: Expects) -> Poll<Came> {
+        if self.input.capacity() == 0 {
+            self.input = thread.take_buffer();
+        }
+        let room = if expects == Expects::Head { FIRST_ROOM } else { BODY_ROOM };
+        self.input.reserve(room);
+        loop {
+            return match self.stream.poll_read(context, &mut self.input) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(0)) => Poll::Ready(Came::End),
+                Poll::Ready(Ok(_)) => Poll::Ready(Came::More),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Poll::Ready(Err(_)) => Poll::Ready(Came::Broken),
+            };
+        }
+    }
+
+    /// Sends `out` as far as the upstream takes it; ready when nothing is left of it. One that takes nothing more may have
+    /// answered all the same: only reading tells.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut sent = 0;
+        while sent < self.out.len() {
+            match self.stream.poll_write(context, &self.out[sent..]) {
+                Poll::Ready(Ok(count)) if 0 < count => sent += count,
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(_) => {
+                    self.is_deaf = true;
+                    break;
+                }
+                Poll::Pending => {
+                    self.out.drain(..sent);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.out.clear();
+        Poll::Ready(())
+    }
+
+    /// Whether an idle connection is still as it was left: open, and silent (a response without a request would be the next
+    /// client's).
+    pub(super) fn is_usable(&mut self, context: &mut Context<'_>) -> bool {
+        let mut byte = Vec::with_capacity(1);
+        self.stream.poll_read(context, &mut byte).is_pending()
+    }
+
+    /// Its buffers serve others while it is idle.
+    pub(super) fn rest(&mut self, thread: &Thread) {
+        thread.put_buffer(std::mem::take(&mut self.input));
+        thread.put_buffer(std::mem::take(&mut self.out));
+    }
+}
