@@ -100,13 +100,11 @@ pub(crate) async fn run(
         let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
             Ok(answered) => {
                 story.head_arrived(Instant::now());
-                let answered = match relay::wanted(connection, upload, answered) {
-                    Ok(wanted) => {
-                        drop(lease);
-                        return files::answer_wanted(connection, request, upload, story, wanted).await;
-                    }
-                    Err(answered) => answered,
-                };
+                if let Some(wanted) = relay::wanted(connection, &answered) {
+                    relay::finish(connection, upload, answered);
+                    drop(lease);
+                    return files::answer_wanted(connection, request, upload, story, wanted).await;
+                }
                 let ending = relay::forward(connection, request, upload, answered, story).await;
                 drop(lease);
                 return Ok(ending);

@@ -47,14 +47,13 @@ pub(super) async fn forward(
     wire.input.drain(..length);
     connection.deadline.clear();
     let result = poll_fn(|context| download.poll(connection, upload, &mut wire, story, context)).await;
-    let is_clean = head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty();
+    let is_clean = is_clean(upload, &wire, &head);
     if let Some(pools) = connection.thread.upstreams() {
         pools.put_head(head);
     }
     match result {
         Ok(()) => {
-            // Bytes behind the end belong to nobody.
-            if is_clean && download.has_ended_by_itself && wire.input.is_empty() {
+            if is_clean && download.has_ended_by_itself {
                 wire.rest(&connection.thread);
                 pool.put(wire, Instant::now(), allowed);
             }
@@ -67,25 +66,33 @@ pub(super) async fn forward(
     }
 }
 
-/// The file that this response is to have as its body; the connection can serve others if nothing of its own body is left.
-pub(super) fn wanted(connection: &Connection, upload: &Upload, answered: Answered) -> Result<Wanted, Answered> {
-    if !connection.thread.settings().routes.has_internal() {
-        return Err(answered);
+/// The file that this response is to have as its body.
+pub(super) fn wanted(connection: &Connection, answered: &Answered) -> Option<Wanted> {
+    let settings = connection.thread.settings();
+    if !settings.routes.has_internal() {
+        return None;
     }
     let mut lines = Vec::new();
     write_fields(&mut lines, &answered.head, &answered.wire.input, &[]);
-    let Some(wanted) = files::wanted(&connection.thread.settings().routes, &lines) else { return Err(answered) };
+    files::wanted(&settings.routes, &lines)
+}
+
+/// Keeps the connection of a response that is not forwarded, if that has no body.
+pub(super) fn finish(connection: &Connection, upload: &Upload, answered: Answered) {
     let Answered { pool, mut wire, head, length } = answered;
     let has_ended = matches!(head.body, ReceivedBody::Framed(framing) if BodyDecoder::new(framing).is_done());
-    if has_ended && head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty() {
-        let allowed = keep_alive_timeout(&head, &wire.input);
-        wire.input.drain(..length);
-        if wire.input.is_empty() {
-            wire.rest(&connection.thread);
-            pool.put(wire, Instant::now(), allowed);
-        }
+    let allowed = keep_alive_timeout(&head, &wire.input);
+    wire.input.drain(..length);
+    if has_ended && is_clean(upload, &wire, &head) {
+        wire.rest(&connection.thread);
+        pool.put(wire, Instant::now(), allowed);
     }
-    Ok(wanted)
+}
+
+/// Whether the connection can carry another request, once the response has been read to its end. Bytes behind that belong to
+/// nobody.
+fn is_clean(upload: &Upload, wire: &Wire, head: &ReceivedHead) -> bool {
+    head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty() && wire.input.is_empty()
 }
 
 /// `Keep-Alive: timeout=5`, as most servers say it.
