@@ -14,6 +14,9 @@ fn project(upstreams: &[&Upstream], keys: &str) -> Project {
     Project::new(TIERCE, "", &format!("upstream = {urls:?}\nhealth.every = \"1h\"\n{keys}"))
 }
 
+/// A trace that requests are sent with, so that what is passed on is known to the byte.
+const TRACE: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+
 fn says(response: &Response, status: u16, cause: &str) {
     assert_eq!((response.status, response.text().contains(cause)), (status, true), "{}", response.text());
 }
@@ -25,12 +28,12 @@ fn what_passes_is_written_anew() {
     let running = project.up(&["--access-log", "json"]);
     let mut client = running.client();
     client
-        .send(
-            "POST /a%20b?c HTTP/1.1\r\nhost: Shop.example\r\nAccept: */*\r\nX-Forwarded-For: 6.6.6.6\r\n\
+        .send(&format!(
+            "POST /a%20b?c HTTP/1.1\r\nhost: Shop.example\r\nAccept: */*\r\n{TRACE}X-Forwarded-For: 6.6.6.6\r\n\
              Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\na_b: 1\r\nConnection: foo\r\n\
              Foo: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nKeep-Alive: 5\r\nProxy: x\r\nTransfer-Encoding: chunked\r\n\r\n\
              3;x=y\r\nabc\r\n0\r\nT: 1\r\n\r\n",
-        )
+        ))
         .unwrap();
     let mut caller = upstream.accept();
     let head = caller.head().unwrap();
@@ -40,7 +43,7 @@ fn what_passes_is_written_anew() {
         format!(
             "POST /a%20b?c HTTP/1.1\r\nHost: Shop.example\r\nAccept: */*\r\na_b: 1\r\nX-Forwarded-For: 127.0.0.1\r\n\
              X-Forwarded-Proto: http\r\nX-Forwarded-Host: Shop.example\r\nX-Request-Id: {id}\r\n\
-             Transfer-Encoding: chunked\r\n\r\n"
+             {TRACE}Transfer-Encoding: chunked\r\n\r\n"
         )
     );
     assert_eq!(caller.take(13).unwrap(), b"3\r\nabc\r\n0\r\n\r\n");
@@ -74,16 +77,18 @@ fn proxies_that_are_trusted_are_continued() {
     let running = project.up(&[]);
     let mut client = running.client();
     client
-        .send(
+        .send(&format!(
             "GET http://a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
-             Forwarded: for=192.0.2.1\r\nX-Request-Id: named\r\n\r\n",
-        )
+             Forwarded: for=192.0.2.1\r\nX-Request-Id: named\r\n{TRACE}\r\n",
+        ))
         .unwrap();
     let mut caller = upstream.accept();
     assert_eq!(
         caller.answer(OK),
-        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n\
-         Forwarded: for=192.0.2.1, for=127.0.0.1\r\nX-Forwarded-Host: a\r\nX-Request-Id: named\r\n\r\n"
+        format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1, 127.0.0.1\r\n\
+             Forwarded: for=192.0.2.1, for=127.0.0.1\r\nX-Forwarded-Host: a\r\nX-Request-Id: named\r\n{TRACE}\r\n"
+        )
     );
     assert_eq!(client.response().unwrap().text(), "ok");
     // Who names the client only in the other form names it all the same.
