@@ -28,7 +28,7 @@ fn what_passes_is_written_anew() {
     let running = project.up(&["--access-log", "json"]);
     let mut client = running.client();
     client
-        .send(&format!(
+        .send(format!(
             "POST /a%20b?c HTTP/1.1\r\nhost: Shop.example\r\nAccept: */*\r\n{TRACE}X-Forwarded-For: 6.6.6.6\r\n\
              Forwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nX_Forwarded_For: 6.6.6.6\r\na_b: 1\r\nConnection: foo\r\n\
              Foo: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nKeep-Alive: 5\r\nProxy: x\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -77,7 +77,7 @@ fn proxies_that_are_trusted_are_continued() {
     let running = project.up(&[]);
     let mut client = running.client();
     client
-        .send(&format!(
+        .send(format!(
             "GET http://a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
              Forwarded: for=192.0.2.1\r\nX-Request-Id: named\r\n{TRACE}\r\n",
         ))
