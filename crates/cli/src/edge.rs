@@ -12,7 +12,7 @@ use std::{
 use config::{Config, Overrides, Problems};
 use control::{Admin, Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Server, Sight};
 use policy::{Duty, Outlook, Shared, Standing};
-use proxy::{Address, Backend, Keeper, Settings, UpstreamStatus};
+use proxy::{Address, Backend, Keeper, Service, Settings, UpstreamStatus};
 use supervise::NodeStatus;
 use telemetry::{LogSink, Messages, Metrics, Output};
 use tokio::{
@@ -131,7 +131,8 @@ impl Running {
         let (server, calls) = Server::start(&place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", place.socket().display()), &error))?;
         let backend = Backend::Upstreams(keeper.table());
-        let edge = proxy::serve(bound, Settings::new(config, reader()), &shared, &backend, sink, descriptors)
+        let service = Service { name: config.name.clone(), shared: Arc::clone(&shared), backend };
+        let edge = proxy::serve(bound, Settings::new(config, reader(), vec![service]), sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let running = Rc::new(Self {
             load,
@@ -272,7 +273,10 @@ impl Running {
         self.certificates.exchange(certificates);
         let (came, went) = self.keeper.borrow_mut().follow(&config);
         if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader()));
+            let name = config.name.clone();
+            let backend = Backend::Upstreams(self.keeper.borrow().table());
+            let service = Service { name, shared: Arc::clone(&self.shared), backend };
+            edge.set(Settings::new(&config, reader(), vec![service]));
         }
         self.sink.set_format(line_format(&config));
         self.shared.change(began, |dispatch| {

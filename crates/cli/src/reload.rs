@@ -110,7 +110,7 @@ impl Running {
     /// From now on requests wait.
     pub(crate) fn hold(&self) -> Hold<'_> {
         let now = Instant::now();
-        self.shared.set_gate(now, Gate::Held);
+        self.service.shared.set_gate(now, Gate::Held);
         Hold { running: self, until: now + HOLD_MAX.min(self.supervisor.config().limits.queue / 2) }
     }
 
@@ -145,7 +145,7 @@ impl Running {
 
     /// Lets requests in, or sends them away, as things stand.
     pub(crate) fn settle_gate(&self) {
-        self.shared.set_gate(Instant::now(), if self.broken.get() { Gate::Shut } else { Gate::Open });
+        self.service.shared.set_gate(Instant::now(), if self.broken.get() { Gate::Shut } else { Gate::Open });
     }
 
     /// When the gate is shut, this is what requests are answered with.
@@ -175,11 +175,11 @@ impl Running {
         self.nodes.set(nodes);
         record(&self.place, nodes, &config, &self.sink);
         if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader()));
+            edge.set(Settings::new(&config, reader(), vec![self.service.clone()]));
         }
         self.certificates.exchange(certificates);
         self.sink.set_format(line_format(&config));
-        self.shared.change(Instant::now(), |dispatch| {
+        self.service.shared.change(Instant::now(), |dispatch| {
             dispatch.bound_queue(config.limits.queue_length);
             dispatch.bound_in_flight(config.limits.in_flight);
         });

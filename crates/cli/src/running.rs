@@ -6,14 +6,13 @@ use std::{
     cell::{Cell, RefCell},
     convert::Infallible,
     rc::Rc,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use config::{Config, Problems};
 use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server, Sight};
-use policy::{Duty, Outlook, Shared, Standing};
-use proxy::Edge;
+use policy::{Duty, Outlook, Standing};
+use proxy::{Edge, Service};
 use supervise::{ChangeError, Changed, Supervisor, Watch};
 use telemetry::{LogSink, Metrics};
 use tokio::{
@@ -50,7 +49,7 @@ pub(crate) struct Running {
     pub(crate) edge: RefCell<Option<Edge>>,
     /// Of the https listeners, if there are any.
     pub(crate) certificates: Certificates,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) service: Service,
     pub(crate) place: Place,
     pub(crate) sink: LogSink,
     /// As many as there are to be, also when the application cannot be loaded.
@@ -70,7 +69,7 @@ impl Running {
         (args, up): (&Args, &Up),
         (supervisor, nodes): (Supervisor, u32),
         (edge, certificates): (Edge, Option<tls::Store>),
-        shared: Arc<Shared>,
+        service: Service,
         (place, sink): (Place, LogSink),
     ) -> Rc<Self> {
         let overrides = project::overrides(up);
@@ -81,7 +80,7 @@ impl Running {
             supervisor,
             edge: RefCell::new(Some(edge)),
             certificates: Certificates::new(certificates, sink.clone(), args.quiet),
-            shared,
+            service,
             place,
             sink,
             nodes: Cell::new(nodes),

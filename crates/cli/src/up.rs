@@ -11,7 +11,7 @@ use std::{
 use config::{AccessLog, Config, Listen, Workers};
 use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
-use proxy::{Address, Backend, Bound, Reader, Settings};
+use proxy::{Address, Backend, Bound, Reader, Service, Settings};
 use supervise::{
     Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
 };
@@ -251,13 +251,15 @@ impl Prepared {
         // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = Server::start(&self.place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
-        let settings = Settings::new(&config, reader());
-        let edge = proxy::serve(self.bound, settings, &shared, &Backend::Workers(table), sink, descriptors)
+        let name = config.name.clone();
+        let service = Service { name, shared: Arc::clone(&shared), backend: Backend::Workers(table) };
+        let settings = Settings::new(&config, reader(), vec![service.clone()]);
+        let edge = proxy::serve(self.bound, settings, sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
         let place = (self.place, sink.clone());
         let secured = self.certificates;
         let watched = running;
-        let running = Running::new((args, up), (supervisor, self.nodes), (edge, secured), shared, place);
+        let running = Running::new((args, up), (supervisor, self.nodes), (edge, secured), service, place);
         // It is told once.
         let _ = watched.set(Rc::downgrade(&running));
         if let Some(failure) = &failure {

@@ -12,10 +12,14 @@ use std::{
 use config::{HostPattern, Mount};
 use http::RequestHead;
 
+use crate::service::Service;
+
 /// All routes, and the directories beside the application.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     list: Vec<Route>,
+    /// The service of requests whose route names none, by its number.
+    main: Option<usize>,
     /// The longest path first.
     files: Vec<Mount>,
     internal: Vec<Mount>,
@@ -48,7 +52,8 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Routes {
-    pub(crate) fn new(routes: &config::Routes) -> Self {
+    /// Without a word of a route, requests go to the service with the name `main`, if there is one.
+    pub(crate) fn new(routes: &config::Routes, main: &str, services: &[Service]) -> Self {
         let sorted = |mounts: &[Mount]| {
             let mut mounts = mounts.to_vec();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
@@ -56,9 +61,15 @@ impl Routes {
         };
         Self {
             list: routes.list.iter().map(Route::new).collect(),
+            main: services.iter().position(|service| service.name == main),
             files: sorted(&routes.files),
             internal: sorted(&routes.internal),
         }
+    }
+
+    /// The number of the service that answers.
+    pub(crate) fn service(&self, _route: Option<&Route>) -> Option<usize> {
+        self.main
     }
 
     /// Whether there is nothing to look up.

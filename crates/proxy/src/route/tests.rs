@@ -27,7 +27,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
 }
 
 pub(crate) fn table(list: Vec<config::Route>) -> Routes {
-    Routes::new(&config::Routes { list, ..config::Routes::default() })
+    Routes::new(&config::Routes { list, ..config::Routes::default() }, "", &[])
 }
 
 /// The number of the route that a request takes.
