@@ -39,7 +39,7 @@ pub use edge::{Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;
 pub use service::{Backend, Service};
-pub use upstream::{Keeper, Upstream, UpstreamStatus, UpstreamTable};
+pub use upstream::{Followed, Keepers, Upstream, UpstreamStatus, UpstreamTable};
 
 /// How workers are reached from here.
 pub type NodeTable = policy::Nodes<std::sync::Arc<link::LinkEnd>>;

@@ -22,6 +22,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         time: None,
         request: config::Edits::default(),
         response: config::Edits::default(),
+        service: None,
         action: Action::App(Mounting::Whole),
     }
 }
