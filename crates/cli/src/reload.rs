@@ -6,7 +6,7 @@
 //! | gate | from                             | until                                                    |
 //! |------|----------------------------------|----------------------------------------------------------|
 //! | open | it was loaded                    | a file changes                                           |
-//! | held | a file changes                   | it was loaded, or it could not be, or a while             |
+//! | held | a file changes                   | it was loaded, or it could not be, or a while            |
 //! | shut | it could not be loaded           | a file changes                                           |
 //!
 //! Invariant: without `--reload` the gate is always open, and a reload that fails changes nothing.

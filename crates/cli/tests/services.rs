@@ -75,13 +75,14 @@ fn a_service_that_is_full_or_down_does_not_hold_up_the_other() {
     let (full_url, well_url) = (full.url(), well.url());
     well.answer_all(OK);
     let keys = format!(
-        "upstream = [{well_url:?}]\nadmin = \"127.0.0.1:{admin}\"\nlimits.queue_length = 1\nhealth.every = \"1h\"\n\
+        "upstream = [{well_url:?}]\nadmin = \"127.0.0.1:{admin}\"\nlimits.queue_length = 1\ncores = 1\nhealth.every = \"1h\"\n\
          [[route]]\npath = \"/full\"\nupstream = {{ url = {full_url:?}, max_concurrency = 1 }}\n{}",
         route("/down", &format!("http://127.0.0.1:{down}"), "")
     );
     let project = Project::new(TIERCE, "", &keys);
     let running = project.up(&[]);
-    let ready = || Client::connect(admin).unwrap().get("/ready").unwrap();
+    let look = |path: &str| Client::connect(admin).unwrap().get(path).unwrap();
+    let ready = || look("/ready");
     let [mut runs, mut waits, mut unlucky, mut other] = [(); 4].map(|()| running.client());
     let ask = |client: &mut Client, path: &str| client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).unwrap();
     let queued = |name: &str| {
@@ -103,6 +104,7 @@ fn a_service_that_is_full_or_down_does_not_hold_up_the_other() {
     let body: serde_json::Value = serde_json::from_str(&told.text()).unwrap();
     let readiness: Vec<_> = body["apps"].as_array().unwrap().iter().map(|app| app["ready"] == true).collect();
     assert_eq!((told.status, readiness), (503, vec![true, true, false]), "{body}");
+    assert_eq!(["web", "down", "x"].map(|name| look(&format!("/ready/{name}")).status), [200, 503, 404]);
     // Both go on when they can.
     Upstream::at(down).answer_all(OTHER);
     assert_eq!(unlucky.response().unwrap().text(), "other");
@@ -158,6 +160,24 @@ fn services_come_and_go_under_load() {
     });
     let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
     assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), running.err());
+}
+
+#[test]
+fn what_stays_keeps_its_connections() {
+    let (one, other) = (Upstream::new(), Upstream::new());
+    let keys = |routes: &str| format!("upstream = [{:?}]\nhealth.every = \"1h\"\n{routes}", one.url());
+    let project = Project::new(TIERCE, "", &keys(""));
+    let running = project.up(&[]);
+    let mut client = running.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut caller = one.accept();
+    caller.answer(OK);
+    assert_eq!(client.response().unwrap().text(), "ok");
+    project.write("tierce.toml", &project.config(&keys(&route("/other", &other.url(), ""))));
+    project.ok(&["reload"]);
+    client.send("GET /again HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(caller.answer(OTHER).starts_with("GET /again "), "it comes over the same connection");
+    assert_eq!(client.response().unwrap().text(), "other");
 }
 
 #[test]

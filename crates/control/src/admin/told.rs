@@ -50,13 +50,16 @@ pub(super) fn answer(asked: &Asked, look: &dyn Fn() -> Sight) -> Vec<u8> {
     let (status, kind, body) = match path {
         "/metrics" => (200, EXPOSITION_TYPE, metrics(&look())),
         "/health" => (200, JSON, "{\"healthy\":true}\n".to_owned()),
-        "/ready" => ready(&look()),
+        "/ready" => ready(&look(), |_| true),
         "/nodes" => match serde_json::to_string(&without_reasons(look().ps)) {
             Ok(text) => (200, JSON, format!("{text}\n")),
             Err(_) => (500, TEXT, refusal(500)),
         },
         "/" => (200, TEXT, "/metrics\n/health\n/ready\n/nodes\n".to_owned()),
-        _ => (404, TEXT, "there are /metrics, /health, /ready and /nodes\n".to_owned()),
+        path => match path.strip_prefix("/ready/") {
+            Some(name) => ready(&look(), |app| app.name == name),
+            None => (404, TEXT, "there are /metrics, /health, /ready and /nodes\n".to_owned()),
+        },
     };
     respond(status, kind, &body, is_head)
 }
@@ -97,9 +100,13 @@ fn service<'a>(node: &'a NodeStatus, apps: &'a [AppStatus]) -> &'a str {
     node.service.as_deref().unwrap_or_else(only)
 }
 
-/// Whether every service has a ready node, with the states of all nodes.
-fn ready(sight: &Sight) -> (u16, &'static str, String) {
+/// Whether every service that is asked for has a ready node, with the states of their nodes.
+fn ready(sight: &Sight, is_asked: impl Fn(&AppStatus) -> bool) -> (u16, &'static str, String) {
     let Ps { apps, items, .. } = &sight.ps;
+    let asked: Vec<_> = apps.iter().filter(|app| is_asked(app)).collect();
+    if asked.is_empty() {
+        return (404, TEXT, "there is no such service\n".to_owned());
+    }
     let is_of = |node: &NodeStatus, app: &AppStatus| service(node, apps) == app.name;
     let has_ready = |app: &AppStatus| items.iter().any(|node| is_of(node, app) && node.state == "ready");
     let open = sight.obstacle.is_none();
@@ -108,12 +115,12 @@ fn ready(sight: &Sight) -> (u16, &'static str, String) {
         let nodes: Vec<_> = nodes.map(|node| serde_json::json!({ "node": node.node, "state": node.state })).collect();
         serde_json::json!({ "name": app.name, "ready": open && has_ready(app), "nodes": nodes })
     };
-    let all = open && !apps.is_empty() && apps.iter().all(has_ready);
+    let all = open && asked.iter().all(|app| has_ready(app));
     let why = sight.obstacle.or_else(|| {
         let ending = items.iter().any(|node| node.state == "draining");
         (!all).then_some(if ending { "draining" } else { "no node is ready" })
     });
-    let mut body = serde_json::json!({ "ready": all, "apps": apps.iter().map(told).collect::<Vec<_>>() });
+    let mut body = serde_json::json!({ "ready": all, "apps": asked.into_iter().map(told).collect::<Vec<_>>() });
     if let (Some(why), Some(body)) = (why, body.as_object_mut()) {
         body.insert("why".to_owned(), why.into());
     }
