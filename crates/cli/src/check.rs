@@ -56,7 +56,7 @@ pub(crate) fn check(args: &Args) -> Exit {
         let (wrong, notices) = certificates::check(&config);
         faults.extend(wrong.into_iter().map(Fault::from));
         notices.iter().for_each(|notice| say::message(&certificates::warning(notice)));
-        if !config.upstreams.is_empty() {
+        if !config.has_app() {
             return if faults.is_empty() { upstreams_are_valid(args, &config) } else { outcome::faulty(args, &faults) };
         }
         match import(args, &config) {
@@ -82,7 +82,9 @@ pub(crate) fn check(args: &Args) -> Exit {
 
 /// Whether they answer is no matter of the configuration: they may come later.
 fn upstreams_are_valid(args: &Args, config: &Config) -> Exit {
-    let upstreams: Vec<_> = config.upstreams.iter().map(|upstream| upstream.address.to_string()).collect();
+    let services = config.services();
+    let upstreams = services.iter().flat_map(|service| &service.upstreams);
+    let upstreams: Vec<_> = upstreams.map(|upstream| upstream.address.to_string()).collect();
     say::result(&match args.format {
         Format::Text => format!("{}: the configuration is valid", upstreams.join(", ")),
         Format::Json => json!({ "schema": 1, "items": [], "upstreams": upstreams }).to_string(),

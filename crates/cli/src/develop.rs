@@ -16,14 +16,15 @@ use supervise::{Noticed, Watch};
 use tokio::task::spawn_local;
 
 use crate::{
-    reload::{Hold, NotRenewed},
+    application::{Application, Hold},
+    reload::NotRenewed,
     running::Running,
 };
 
 impl Running {
     /// Follows the files for ever; without a watch there is nothing to follow.
     pub(crate) async fn develop(&self, watch: Option<Watch>) -> Infallible {
-        let Some(mut watch) = watch else { return pending().await };
+        let (Some(app), Some(mut watch)) = (&self.app, watch) else { return pending().await };
         let (mut changes, mut hold) = (Changes::default(), None);
         loop {
             tokio::select! {
@@ -31,26 +32,26 @@ impl Running {
                     Noticed::Changed(file, change) => {
                         changes.note(Instant::now(), file, change);
                         // What is asked from now on is for the new code.
-                        hold.get_or_insert_with(|| self.hold());
+                        hold.get_or_insert_with(|| app.hold());
                     }
                     Noticed::Blind(why) => self.say(&why.to_string()),
                 },
                 () = until(changes.due()) => {
                     let (files, hold) = (changes.take(), hold.take());
                     if !files.is_empty() {
-                        self.reload_after(&files, hold).await;
-                        watch.follow(&self.supervisor.config());
+                        self.reload_after(app, &files, hold).await;
+                        watch.follow(&self.config());
                     }
                 }
             }
         }
     }
 
-    async fn reload_after(&self, files: &[PathBuf], mut hold: Option<Hold<'_>>) {
-        let changed = names(files, &self.supervisor.config().project);
+    async fn reload_after(&self, app: &Application, files: &[PathBuf], mut hold: Option<Hold<'_>>) {
+        let changed = names(files, &self.config().project);
         loop {
             // The generation before may still be on its way out, or somebody scales.
-            self.supervisor.until_idle().await;
+            app.supervisor.until_idle().await;
             match self.renew(Some(&changed), hold.take()).await {
                 Ok(renewed) => {
                     let line = format!("↻ {changed} changed: {}", renewed.text);

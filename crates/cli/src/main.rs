@@ -8,8 +8,9 @@ mod foreign; // words of other programs
 mod exit; // exit statuses
 mod say; // output that survives a closed pipe
 mod project; // configuration and place of the project
-mod up; // the running Tierce
-mod edge; // the same where other servers answer
+mod up; // everything is prepared, then it runs
+mod listeners; // all that is listened on
+mod announce; // what is said when it serves
 mod steps; // progress on long steps
 mod refuse; // why it does not start
 mod detach; // the same in the background
@@ -17,6 +18,8 @@ mod certificates; // of the https listeners
 mod notify; // the service manager
 mod signals; // what asks it to stop or to reload
 mod running; // what it does while it runs
+mod application; // the application that it runs
+mod sight; // what is told of it
 mod reload; // new code and configuration
 mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     };
     let exit = match &args.command {
         args::Command::Up(up) => up::run(&args, up),
-        args::Command::Edge(edge) => edge::run(&args, edge),
+        args::Command::Edge(edge) => up::edge(&args, edge),
         args::Command::Build => check::build(&args),
         args::Command::Check => check::check(&args),
         args::Command::Scale(scale) => ask::scale(&args, &scale.targets),

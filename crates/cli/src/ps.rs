@@ -44,19 +44,33 @@ enum Detail {
 }
 
 /// Names and states stand to the left, numbers to the right.
-const LEFT: [&str; 3] = ["NODE", "STATE", "HOSTNAME"];
+const LEFT: [&str; 4] = ["NODE", "SERVICE", "STATE", "HOSTNAME"];
 
 /// Only shown with all details.
 const DETAILS: [&str; 2] = ["THREADS", "HOSTNAME"];
 
 fn table(ps: &Ps, detail: Detail) -> String {
     let mut rows = vec![
-        ["NODE", "STATE", "GEN", "PID", "REQUESTS", "IN FLIGHT", "SLOTS", "RSS", "UPTIME", "THREADS", "HOSTNAME"]
-            .map(ToOwned::to_owned),
+        [
+            "NODE",
+            "SERVICE",
+            "STATE",
+            "GEN",
+            "PID",
+            "REQUESTS",
+            "IN FLIGHT",
+            "SLOTS",
+            "RSS",
+            "UPTIME",
+            "THREADS",
+            "HOSTNAME",
+        ]
+        .map(ToOwned::to_owned),
     ];
     for node in &ps.items {
         rows.push([
             node.node.clone(),
+            node.service.clone().unwrap_or_default(),
             node.state.clone(),
             node.generation.to_string(),
             node.pid.to_string(),
@@ -71,6 +85,7 @@ fn table(ps: &Ps, detail: Detail) -> String {
         for worker in &node.workers {
             rows.push([
                 "  worker".to_owned(),
+                String::new(),
                 worker.state.clone(),
                 String::new(),
                 worker.pid.to_string(),
@@ -85,7 +100,7 @@ fn table(ps: &Ps, detail: Detail) -> String {
         }
     }
     let mut end: Vec<_> = ps.apps.iter().map(app).collect();
-    end.extend(ps.items.iter().filter_map(standing));
+    end.extend(ps.items.iter().filter_map(|node| standing(node, &ps.items)));
     let isolated = |how: &str| ps.items.iter().any(|node| node.isolation == how);
     if isolated("uts") {
         end.push("each node has a host name of its own (uts)".to_owned());
@@ -120,8 +135,14 @@ fn reasons_of(worker: &WorkerStatus) -> String {
 }
 
 /// What an operator has said of a node.
-fn standing(node: &NodeStatus) -> Option<String> {
-    let NodeStatus { node: name, weight, drained, .. } = node;
+fn standing(node: &NodeStatus, all: &[NodeStatus]) -> Option<String> {
+    let NodeStatus { node: name, service, weight, drained, .. } = node;
+    // By what it has to be called where it is in two.
+    let twins = all.iter().filter(|other| other.node == *name).count();
+    let name = match service {
+        Some(service) if 1 < twins => &format!("{service}/{name}"),
+        _ => name,
+    };
     let weighs = *weight != Standing::WEIGHT;
     let weight = weighs.then(|| format!("{name} has weight {weight} instead of {}", Standing::WEIGHT));
     let drained = drained.then(|| format!("{name} gets no requests until `{} ready {name}`", say::program()));
@@ -150,7 +171,11 @@ fn staff(staff: &StaffStatus) -> String {
 
 fn columns<const N: usize>(rows: &[[String; N]], detail: Detail) -> String {
     let Some(head) = rows.first() else { return String::new() };
-    let shown = |at: &usize| detail == Detail::All || !DETAILS.contains(&head[*at].as_str());
+    let is_empty = |at: usize| rows.iter().skip(1).all(|row| row[at].is_empty());
+    let shown = |at: &usize| match head[*at].as_str() {
+        "SERVICE" => !is_empty(*at),
+        name => detail == Detail::All || !DETAILS.contains(&name),
+    };
     let shown: Vec<_> = (0..N).filter(shown).collect();
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..N).map(width).collect();

@@ -6,7 +6,7 @@
 //! | gate | from                             | until                                                    |
 //! |------|----------------------------------|----------------------------------------------------------|
 //! | open | it was loaded                    | a file changes                                           |
-//! | held | a file changes                   | it was loaded, or it could not be, or [`HOLD_MAX`]       |
+//! | held | a file changes                   | it was loaded, or it could not be, or a while            |
 //! | shut | it could not be loaded           | a file changes                                           |
 //!
 //! Invariant: without `--reload` the gate is always open, and a reload that fails changes nothing.
@@ -19,12 +19,12 @@ use std::{
 
 use config::Config;
 use control::Answer;
-use policy::Gate;
-use proxy::Settings;
+use proxy::{Followed, Settings};
 use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Replaced};
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
+    application::{Application, Hold, done},
     certificates,
     exit::Exit,
     failure::Failure,
@@ -32,13 +32,9 @@ use crate::{
     page::page,
     project,
     refuse::{Refusal, status},
-    running::{Running, done},
-    up::{line_format, listens_elsewhere, reader, record},
+    running::Running,
+    up::{Manner, line_format, reader, record},
 };
-
-/// Requests wait for new code so long at most, and at most half of the time that they may wait at all: rather the old code
-/// answers than nobody.
-const HOLD_MAX: Duration = Duration::from_secs(10);
 
 /// While an application is developed, what the old code still has in flight is cut off after this.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
@@ -48,14 +44,17 @@ const DRAIN_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Renewed {
     /// `reloaded in 0.2 s`
     pub(crate) text: String,
-    replaced: Replaced,
+    replaced: Option<Replaced>,
     drain: Duration,
 }
 
 impl Renewed {
     /// Returns when the old code has gone.
     pub(crate) async fn retire(self) -> Changed {
-        self.replaced.retire(self.drain).await
+        match self.replaced {
+            Some(replaced) => replaced.retire(self.drain).await,
+            None => Changed { cut: 0, limit: self.drain },
+        }
     }
 }
 
@@ -74,44 +73,25 @@ impl From<Failure> for NotRenewed {
     }
 }
 
-/// Requests wait as long as this lives.
-pub(crate) struct Hold<'a> {
-    running: &'a Running,
-    until: Instant,
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.running.settle_gate();
-    }
-}
-
 impl Running {
     /// Reloads at somebody's word.
     pub(crate) async fn reload(&self) -> Answer {
-        let hold = self.develops.then(|| self.hold());
+        let hold = self.app.as_ref().filter(|_| self.develops()).map(Application::hold);
         match self.renew(None, hold).await {
             Ok(renewed) => {
                 let text = renewed.text.clone();
                 let changed = renewed.retire().await;
                 // What the old code still did while it is being developed is cut off on purpose.
-                if self.develops { Answer::Done { text } } else { done(text, changed) }
+                if self.develops() { Answer::Done { text } } else { done(text, changed) }
             }
             Err(NotRenewed::Busy(why)) => {
                 Answer::Refused { code: Exit::FAILED.0, text: format!("{why}\nnothing was changed") }
             }
             Err(NotRenewed::Failed(failure)) => {
-                let then = if self.develops { "requests are answered with this" } else { "nothing was changed" };
+                let then = if self.develops() { "requests are answered with this" } else { "nothing was changed" };
                 Answer::Refused { code: failure.exit.0, text: format!("{}\n{then}", failure.text) }
             }
         }
-    }
-
-    /// From now on requests wait.
-    pub(crate) fn hold(&self) -> Hold<'_> {
-        let now = Instant::now();
-        self.shared.set_gate(now, Gate::Held);
-        Hold { running: self, until: now + HOLD_MAX.min(self.supervisor.config().limits.queue / 2) }
     }
 
     /// Loads code and configuration as they are now. `changed` says why; the hold ends when that is done.
@@ -132,66 +112,89 @@ impl Running {
         let [made, failed] = &self.reloads;
         let count = if renewed.is_ok() { made } else { failed };
         count.set(count.get() + 1);
-        match &renewed {
-            Ok(_) => self.broken.set(false),
-            Err(NotRenewed::Failed(failure)) if self.develops => self.show(failure, changed),
-            Err(_) => {}
+        match (&renewed, &self.app) {
+            (Ok(_), Some(app)) => app.broken.set(false),
+            (Err(NotRenewed::Failed(failure)), Some(app)) if self.develops() => self.show(app, failure, changed),
+            _ => {}
         }
         drop(hold);
-        self.settle_gate();
+        if let Some(app) = &self.app {
+            app.settle_gate();
+        }
         notify("READY=1");
         renewed
     }
 
-    /// Lets requests in, or sends them away, as things stand.
-    pub(crate) fn settle_gate(&self) {
-        self.shared.set_gate(Instant::now(), if self.broken.get() { Gate::Shut } else { Gate::Open });
-    }
-
-    /// When the gate is shut, this is what requests are answered with.
-    pub(crate) fn show(&self, failure: &Failure, changed: Option<&str>) {
-        self.broken.set(true);
+    /// When the gate is shut, this is what requests for the application are answered with.
+    pub(crate) fn show(&self, app: &Application, failure: &Failure, changed: Option<&str>) {
+        app.broken.set(true);
         if let Some(edge) = &*self.edge.borrow() {
-            edge.set_page(page(failure, changed, &self.supervisor.config().project));
+            edge.set_page(page(failure, changed, &self.config().project));
         }
     }
 
     async fn try_renew(&self) -> Result<Renewed, NotRenewed> {
         let began = Instant::now();
-        let before = self.supervisor.config();
+        let before = self.config();
         let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
-        if !config.upstreams.is_empty() {
-            let explanation = Explanation::new("upstreams in the place of the application cannot be had by a reload")
-                .hint("`tierce down`, then `tierce up`");
+        if config.has_app() != self.app.is_some() {
+            let what = "an application in the place of upstreams, or upstreams in its place, cannot be had by a reload";
+            let explanation = Explanation::new(what).hint("`tierce down`, then `tierce up`");
             return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
         }
         let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
-        let interpreter = find_interpreter(&config)
-            .await
-            .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
-        let nodes = if before.nodes == config.nodes { self.nodes.get() } else { config.nodes };
-        let replaced = self.supervisor.reload(Arc::clone(&config), interpreter, nodes).await;
-        let replaced = replaced.map_err(|error| not_renewed(&error, &config))?;
-        self.nodes.set(nodes);
-        record(&self.place, nodes, &config, &self.sink);
+        let replaced = match &self.app {
+            Some(app) => Some(self.replace(app, &before, &config).await?),
+            None => None,
+        };
+        // Nothing can fail any more.
+        let Followed { came, went } = self.upstreams.borrow_mut().follow(&config);
+        if let Some(app) = &self.app {
+            app.bound(&config);
+        }
         if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader()));
+            edge.set(Settings::new(&config, reader(), self.services(&config)));
         }
         self.certificates.exchange(certificates);
         self.sink.set_format(line_format(&config));
-        self.shared.change(Instant::now(), |dispatch| {
-            dispatch.bound_queue(config.limits.queue_length);
-            dispatch.bound_in_flight(config.limits.in_flight);
-        });
+        *self.config.borrow_mut() = Arc::clone(&config);
         let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
+        if self.app.is_none() || !came.is_empty() || !went.is_empty() {
+            text.push_str(&format!(": {}, {}", counted(&came, "new"), counted(&went, "gone")));
+        }
         if before.admin != config.admin {
             text.push_str("; `admin` counts from the next start on");
         }
-        if listens_elsewhere(&before.listen, &config.listen) || before.cores != config.cores {
+        if before.listen != config.listen || before.cores != config.cores {
             text.push_str("; `listen` and `cores` count from the next start on");
         }
-        let drain = if self.develops { config.limits.drain.min(DRAIN_MAX) } else { config.limits.drain };
+        let drain = if self.develops() { config.limits.drain.min(DRAIN_MAX) } else { config.limits.drain };
         Ok(Renewed { text, replaced, drain })
+    }
+
+    /// A new generation of the application beside the old.
+    async fn replace(&self, app: &Application, before: &Config, config: &Arc<Config>) -> Result<Replaced, NotRenewed> {
+        let interpreter = find_interpreter(config)
+            .await
+            .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
+        let nodes = if before.nodes == config.nodes { app.nodes.get() } else { config.nodes };
+        let replaced = app.supervisor.reload(Arc::clone(config), interpreter, nodes).await;
+        let replaced = replaced.map_err(|error| not_renewed(&error, config))?;
+        app.nodes.set(nodes);
+        record(&self.place, nodes, config, &self.sink);
+        Ok(replaced)
+    }
+
+    fn develops(&self) -> bool {
+        self.app.as_ref().is_some_and(|app| app.manner == Manner::Developed)
+    }
+}
+
+/// `1 new (127.0.0.1:8001)`.
+fn counted(names: &[String], what: &str) -> String {
+    match names {
+        [] => format!("0 {what}"),
+        names => format!("{} {what} ({})", names.len(), names.join(", ")),
     }
 }
 

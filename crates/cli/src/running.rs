@@ -1,6 +1,7 @@
 //! What a running Tierce does: it answers commands, and goes down without losing a request.
 //!
-//! Invariant: whoever asks is answered, also while everything ends; who asks for the end is answered when it has come.
+//! Its parts are the edge, an application or none, and the upstreams of services. Invariant: whoever asks is answered, also
+//! while everything ends; who asks for the end is answered when it has come.
 
 use std::{
     cell::{Cell, RefCell},
@@ -11,10 +12,10 @@ use std::{
 };
 
 use config::{Config, Problems};
-use control::{Answer, AppReasons, AppStatus, Ask, Call, Place, Ps, Recorded, Server, Sight};
-use policy::{Duty, Outlook, Shared, Standing};
-use proxy::Edge;
-use supervise::{ChangeError, Changed, Supervisor, Watch};
+use control::{Answer, Ask, Call, Place, Recorded, Server};
+use policy::{Duty, Standing};
+use proxy::{Edge, Keepers, Service};
+use supervise::{ChangeError, Watch};
 use telemetry::{LogSink, Metrics};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -23,16 +24,13 @@ use tokio::{
 };
 
 use crate::{
-    args::{Args, Up},
+    application::{self, Application},
     certificates::Certificates,
-    ended::{Ended, cut_off},
+    ended::Ended,
     exit::Exit,
     notify::notify,
-    project,
-    refuse::status,
     say,
     signals::{Signals, Stop, Wish},
-    up::record,
 };
 
 /// What the edge's threads need to close connections that wait for nothing, even when no time is given to the others.
@@ -46,53 +44,22 @@ const HUNG_UP: &str = "the terminal was closed; finishing what was accepted";
 pub(crate) struct Running {
     /// The configuration as it is when this is called.
     pub(crate) load: Box<dyn Fn() -> Result<Config, Problems>>,
-    pub(crate) supervisor: Supervisor,
+    /// The one that counts.
+    pub(crate) config: RefCell<Arc<Config>>,
+    pub(crate) app: Option<Application>,
+    pub(crate) upstreams: RefCell<Keepers>,
     pub(crate) edge: RefCell<Option<Edge>>,
     /// Of the https listeners, if there are any.
     pub(crate) certificates: Certificates,
-    pub(crate) shared: Arc<Shared>,
     pub(crate) place: Place,
     pub(crate) sink: LogSink,
-    /// As many as there are to be, also when the application cannot be loaded.
-    pub(crate) nodes: Cell<u32>,
-    /// `--reload`
-    pub(crate) develops: bool,
-    /// While it develops: what there is now cannot be loaded.
-    pub(crate) broken: Cell<bool>,
     pub(crate) quiet: bool,
-    metrics: Metrics,
+    pub(crate) metrics: Metrics,
     /// Reloads that were made, and that failed.
     pub(crate) reloads: [Cell<u64>; 2],
 }
 
 impl Running {
-    pub(crate) fn new(
-        (args, up): (&Args, &Up),
-        (supervisor, nodes): (Supervisor, u32),
-        (edge, certificates): (Edge, Option<tls::Store>),
-        shared: Arc<Shared>,
-        (place, sink): (Place, LogSink),
-    ) -> Rc<Self> {
-        let overrides = project::overrides(up);
-        let metrics = edge.metrics();
-        let again = project::again(args);
-        Rc::new(Self {
-            load: Box::new(move || again(&overrides)),
-            supervisor,
-            edge: RefCell::new(Some(edge)),
-            certificates: Certificates::new(certificates, sink.clone(), args.quiet),
-            shared,
-            place,
-            sink,
-            nodes: Cell::new(nodes),
-            develops: up.reload,
-            broken: Cell::new(false),
-            quiet: args.quiet,
-            metrics,
-            reloads: Default::default(),
-        })
-    }
-
     /// Serves until it is told to stop, and then until everything has ended. Reloads when `watch` notices a change.
     pub(crate) async fn run(
         self: Rc<Self>,
@@ -205,9 +172,11 @@ impl Running {
     }
 
     async fn go_down(&self) -> Ended {
-        let limit = self.supervisor.config().limits.drain;
+        let limit = self.config().limits.drain;
         let until = Instant::now() + limit;
-        self.supervisor.wind_down();
+        if let Some(app) = &self.app {
+            app.supervisor.wind_down();
+        }
         let mut edge = self.edge.borrow_mut().take();
         let mut connections_cut = false;
         if let Some(edge) = &mut edge {
@@ -215,9 +184,20 @@ impl Running {
             // What is not finished in time is cut off below.
             connections_cut = timeout(limit.max(CLOSING_TIME), edge.drained()).await.is_err();
         }
-        let down = self.supervisor.down(until.saturating_duration_since(Instant::now())).await;
+        let mut cut = 0;
+        if connections_cut {
+            cut = self.upstreams.borrow().outlooks().map(|(_, outlook)| u64::from(outlook.in_flight)).sum();
+        }
+        if let Some(app) = &self.app {
+            cut += app.supervisor.down(until.saturating_duration_since(Instant::now())).await.cut;
+        }
         drop(edge);
-        Ended::after(down.cut, connections_cut, limit)
+        Ended::after(cut, connections_cut, limit)
+    }
+
+    /// The configuration that counts.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.borrow())
     }
 
     /// An error, to whoever looks: the terminal now, `tierce logs` later.
@@ -236,34 +216,44 @@ impl Running {
     }
 
     async fn answer(&self, ask: Ask) -> Answer {
-        match ask {
-            Ask::Ps => Answer::Ps { ps: self.ps() },
-            Ask::Scale { app, nodes } => self.scale(&app, nodes).await,
-            Ask::Reload => self.reload().await,
-            Ask::Restart => {
-                let began = Instant::now();
-                match self.supervisor.restart().await {
-                    Ok(changed) => done(format!("restarted in {:.1} s", began.elapsed().as_secs_f64()), changed),
-                    Err(error) => refused(&error),
-                }
+        match (ask, &self.app) {
+            (Ask::Ps, _) => Answer::Ps { ps: self.ps() },
+            (Ask::Reload, _) => self.reload().await,
+            (Ask::Scale { app: name, nodes }, Some(app)) if name == self.config().name => {
+                app.scale(nodes, &self.place, &self.sink).await
             }
-            Ask::Refork { nodes } => {
-                let began = Instant::now();
-                match self.supervisor.refork(&nodes).await {
-                    Ok(changed) => done(format!("reforked in {:.1} s", began.elapsed().as_secs_f64()), changed),
-                    Err(error) => refused(&error),
-                }
+            (Ask::Scale { app: name, nodes }, Some(_)) => {
+                let ours = &self.config().name;
+                let hint = format!("this project has {ours}: `tierce scale {ours}={nodes}`");
+                refused(&format!("there is no service {name:?} with nodes\n  hint: {hint}"))
             }
-            Ask::Drain { node } => self.stand(&node, |standing| standing.duty = Duty::Rests),
-            Ask::Ready { node } => self.stand(&node, |standing| standing.duty = Duty::Serves),
-            Ask::Weight { node, weight } => self.stand(&node, |standing| standing.weight = weight),
+            (Ask::Restart, Some(app)) => app.restart().await,
+            (Ask::Refork { nodes }, Some(app)) => app.refork(&nodes).await,
+            (Ask::Scale { .. } | Ask::Restart | Ask::Refork { .. }, None) => {
+                refused("there are no nodes here: other servers answer (`upstream`)")
+            }
+            (Ask::Drain { node }, _) => self.stand(&node, |standing| standing.duty = Duty::Rests),
+            (Ask::Ready { node }, _) => self.stand(&node, |standing| standing.duty = Duty::Serves),
+            (Ask::Weight { node, weight }, _) => self.stand(&node, |standing| standing.weight = weight),
             // [`Self::run`] has taken it.
-            Ask::Down => Answer::Done { text: "stopping".to_owned() },
+            (Ask::Down, _) => Answer::Done { text: "stopping".to_owned() },
         }
     }
 
+    /// Changes how a node or an upstream takes part.
     fn stand(&self, node: &str, change: impl FnOnce(&mut Standing)) -> Answer {
-        match self.supervisor.stand(node, change) {
+        let upstreams = self.upstreams.borrow();
+        let stands = match (&upstreams.named(node)[..], &self.app) {
+            ([upstream], _) => Ok(upstream.stand(change)),
+            ([], Some(app)) => app.supervisor.stand(node, change),
+            ([], None) => Err(ChangeError::NoNode { name: node.to_owned(), known: Vec::new() }),
+            (several, _) => {
+                let services = several.len();
+                let hint = "write SERVICE/ADDRESS, as in `tierce ps`";
+                return refused(&format!("{node:?} is an upstream of {services} services\n  hint: {hint}"));
+            }
+        };
+        match stands {
             Ok((Standing { duty, weight }, in_flight)) => {
                 let text = match duty {
                     Duty::Serves => format!("{node} gets requests, with weight {weight}"),
@@ -272,67 +262,25 @@ impl Running {
                 self.record(&text);
                 Answer::Done { text }
             }
-            Err(error) => refused(&error),
-        }
-    }
-
-    fn ps(&self) -> Ps {
-        let name = self.supervisor.config().name.clone();
-        let Outlook { queued, in_flight, bound } = self.supervisor.outlook();
-        let staff = self.supervisor.staff();
-        let apps = vec![AppStatus { name, queued, reasons: Some(AppReasons { in_flight, bound, staff }) }];
-        Ps { schema: 1, apps, items: self.supervisor.status() }
-    }
-
-    /// What the admin listener tells.
-    pub(crate) fn sight(&self) -> Sight {
-        let [made, failed] = &self.reloads;
-        Sight {
-            ps: self.ps(),
-            obstacle: self.broken.get().then_some("the application cannot be loaded"),
-            metrics: self.metrics.clone(),
-            worker_ends: self.supervisor.worker_ends(),
-            reloads: [("made", made.get()), ("failed", failed.get())],
-        }
-    }
-
-    async fn scale(&self, app: &str, nodes: u32) -> Answer {
-        let config = self.supervisor.config();
-        if app != config.name {
-            let text = format!(
-                "error: there is no service {app:?}\n  hint: this project has {0}: `tierce scale {0}={nodes}`",
-                config.name
-            );
-            return Answer::Refused { code: Exit::USAGE.0, text };
-        }
-        let began = Instant::now();
-        match self.supervisor.scale(nodes).await {
-            Ok(changed) => {
-                self.nodes.set(nodes);
-                record(&self.place, nodes, &config, &self.sink);
-                let (nodes, took) = (units::plural(nodes, "node"), began.elapsed().as_secs_f64());
-                done(format!("{app}: {nodes}, in {took:.1} s"), changed)
+            Err(ChangeError::NoNode { name, mut known }) => {
+                known.extend(upstreams.names());
+                application::refused(&ChangeError::NoNode { name, known })
             }
-            Err(error) => refused(&error),
+            Err(error) => application::refused(&error),
         }
+    }
+
+    /// All services, for the edge.
+    pub(crate) fn services(&self, config: &Config) -> Vec<Service> {
+        services(self.app.as_ref(), &self.upstreams.borrow(), config)
     }
 }
 
-/// It was done; what it has cost makes a failure of it.
-pub(crate) fn done(text: String, changed: Changed) -> Answer {
-    match changed.cut {
-        0 => Answer::Done { text },
-        cut => {
-            Answer::Refused { code: Exit::FAILED.0, text: format!("error: {text}; {}", cut_off(cut, changed.limit)) }
-        }
-    }
+/// The application first.
+pub(crate) fn services(app: Option<&Application>, upstreams: &Keepers, config: &Config) -> Vec<Service> {
+    app.map(|app| app.service(config)).into_iter().chain(upstreams.services()).collect()
 }
 
-fn refused(error: &ChangeError) -> Answer {
-    let mut text = format!("{}\n{}", error.explanation(), error.aftermath());
-    if let Some(Changed { cut, limit }) = error.so_far().filter(|changed| 0 < changed.cut) {
-        text.push_str(&format!("\n{}", cut_off(cut, limit)));
-    }
-    let exit = if let ChangeError::NoNode { .. } = error { Exit::USAGE } else { status(error.blame()) };
-    Answer::Refused { code: exit.0, text }
+fn refused(text: &str) -> Answer {
+    Answer::Refused { code: Exit::USAGE.0, text: format!("error: {text}") }
 }

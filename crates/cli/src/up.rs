@@ -1,17 +1,19 @@
-//! `tierce up`: everything is prepared step by step, then it runs.
+//! `tierce up` and `tierce edge`: everything is prepared step by step, then it runs.
+//!
+//! Invariant: nothing is started before all that can be refused was looked at, and whatever was started ends with this.
 
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell, RefCell},
     io::IsTerminal,
     rc::{Rc, Weak},
     sync::Arc,
     time::Instant,
 };
 
-use config::{AccessLog, Config, Listen, Workers};
+use config::{AccessLog, Config, Overrides};
 use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
-use proxy::{Address, Backend, Bound, Reader, Settings};
+use proxy::{Keepers, NodeTable, Reader, Settings};
 use supervise::{
     Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
 };
@@ -19,14 +21,18 @@ use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
-    args::{Args, Up, name_and_number},
-    certificates, detach, edge,
+    announce::Ready,
+    application::Application,
+    args::{Args, Edge, Up, name_and_number},
+    certificates::Certificates,
+    detach,
     exit::Exit,
     failure::Failure,
+    listeners::{Listeners, listen, listener_names},
     notify::notify,
     project,
-    refuse::{Refusal, cannot_bind, cannot_bind_admin, cannot_lock, cannot_start, status},
-    running::Running,
+    refuse::{Refusal, cannot_lock, cannot_start, status},
+    running::{Running, services},
     say,
     signals::Signals,
     steps::Steps,
@@ -35,53 +41,93 @@ use crate::{
 /// The worker extension, built with this binary.
 pub(crate) static WORKER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tierce_worker.so"));
 
+/// What an application is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Used,
+    /// `--reload`
+    Developed,
+}
+
 pub(crate) fn run(args: &Args, up: &Up) -> Exit {
     // As in Compose, whoever waits does not want to be in the foreground.
     if (up.detach || up.wait) && !detach::is_detached() {
         return detach::start(args);
     }
-    let overrides = project::overrides(up);
-    match project::load_or_say(args, &overrides) {
-        Ok(config) if !config.upstreams.is_empty() => edge::serve(args, config, overrides),
-        Ok(config) => match prepare(args, up, config) {
-            Ok(prepared) => prepared.run(args, up),
-            Err(exit) => exit,
-        },
+    let manner = if up.reload { Manner::Developed } else { Manner::Used };
+    begin(args, project::overrides(up), up.scale.as_deref(), manner)
+}
+
+pub(crate) fn edge(args: &Args, edge: &Edge) -> Exit {
+    if edge.detach && !detach::is_detached() {
+        return detach::start(args);
+    }
+    begin(args, project::edge_overrides(edge), None, Manner::Used)
+}
+
+fn begin(args: &Args, overrides: Overrides, scale: Option<&str>, manner: Manner) -> Exit {
+    let prepared =
+        project::load_or_say(args, &overrides).and_then(|config| prepare(args, (config, overrides), scale, manner));
+    match prepared {
+        Ok(prepared) => prepared.run(args),
         Err(exit) => exit,
     }
 }
 
 struct Prepared {
     config: Config,
-    nodes: u32,
+    overrides: Overrides,
     place: Place,
-    /// Not there only while an application is developed, which then cannot be loaded.
-    interpreter: Result<Interpreter, PrepareError>,
-    bound: Bound,
-    admin: Option<AdminBound>,
-    /// Of the https listeners, if there are any.
-    certificates: Option<tls::Store>,
+    app: Option<PreparedApp>,
+    listeners: Listeners,
     began: Instant,
     // Given back when everything else has ended.
     _lock: control::RunLock,
 }
 
-fn prepare(args: &Args, up: &Up, config: Config) -> Result<Prepared, Exit> {
+struct PreparedApp {
+    nodes: u32,
+    manner: Manner,
+    /// Not there only while the application is developed, which then cannot be loaded.
+    interpreter: Result<Interpreter, PrepareError>,
+}
+
+fn prepare(
+    args: &Args,
+    (config, overrides): (Config, Overrides),
+    scale: Option<&str>,
+    manner: Manner,
+) -> Result<Prepared, Exit> {
     let began = Instant::now();
-    let scale = wanted_scale(up, &config)?;
+    let scale = wanted_scale(scale, &config)?;
     let place = Place::of(&config.project, &project::environment());
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
+    let interpreter = if config.has_app() { Some(prepare_interpreter(args, &config, manner)?) } else { None };
+    let listeners = listen(&config, &place)?;
+    let app =
+        interpreter.map(|interpreter| PreparedApp { nodes: nodes(args, &config, &place, scale), manner, interpreter });
+    Ok(Prepared { config, overrides, place, app, listeners, began, _lock: lock })
+}
+
+fn prepare_interpreter(
+    args: &Args,
+    config: &Config,
+    manner: Manner,
+) -> Result<Result<Interpreter, PrepareError>, Exit> {
     if let Some(found) = &config.app.found_in {
         let file = found.strip_prefix(&config.project).unwrap_or(found).display();
         let step = Step::Note { what: format!("found {} in {file}", config.app) };
         Steps::new(args).show(step);
     }
-    let interpreter = match find_interpreter(args, &config) {
-        Err(error) if !up.reload => return Err(not_prepared(error).say()),
-        found => found,
-    };
-    let Listeners { bound, admin, certificates } = listen(&config, &place)?;
-    let recorded = Recorded::read(&place);
+    match find_interpreter(args, config) {
+        Err(error) if manner == Manner::Used => Err(not_prepared(error).say()),
+        found => Ok(found),
+    }
+}
+
+/// How many there shall be: as it was said now, or when it was scaled last, or in the configuration.
+fn nodes(args: &Args, config: &Config, place: &Place, scale: Option<u32>) -> u32 {
+    let recorded = Recorded::read(place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
         let source = config.file.as_deref().and_then(std::path::Path::file_name);
@@ -89,42 +135,19 @@ fn prepare(args: &Args, up: &Up, config: Config) -> Result<Prepared, Exit> {
         let nodes = units::plural(nodes, "node");
         Steps::new(args).show(Step::Note { what: format!("{nodes}, as scaled before ({source} {})", config.nodes) });
     }
-    Ok(Prepared { config, nodes, place, interpreter, bound, admin, certificates, began, _lock: lock })
+    nodes
 }
 
-/// All that is listened on.
-pub(crate) struct Listeners {
-    pub(crate) bound: Bound,
-    pub(crate) admin: Option<AdminBound>,
-    /// Of the https listeners, if there are any.
-    pub(crate) certificates: Option<tls::Store>,
-}
-
-pub(crate) fn listen(config: &Config, place: &Place) -> Result<Listeners, Exit> {
-    let certificates = certificates::open(config)?;
-    let mut bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
-    if let Some(store) = &certificates {
-        bound.secure(store.server());
-    }
-    let admin = match &config.admin {
-        config::Admin::Off => None,
-        config::Admin::Socket => Some(None),
-        config::Admin::At(listen) => Some(Some(listen)),
-    };
-    let admin = admin.map(|listen| AdminBound::bind(listen, place)).transpose();
-    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
-    Ok(Listeners { bound, admin, certificates })
-}
-
-fn wanted_scale(up: &Up, config: &Config) -> Result<Option<u32>, Exit> {
-    let Some(text) = &up.scale else { return Ok(None) };
+fn wanted_scale(scale: Option<&str>, config: &Config) -> Result<Option<u32>, Exit> {
+    let Some(text) = scale else { return Ok(None) };
     match name_and_number(text) {
-        Ok((name, nodes)) if name == config.name => Ok(Some(nodes)),
+        Ok((name, nodes)) if name == config.name && config.has_app() => Ok(Some(nodes)),
         Ok((name, _)) => {
-            say::message(&format!(
-                "error: there is no service {name:?}\n  hint: this project has {0}: `tierce up --scale {0}=5`",
-                config.name
-            ));
+            let hint = match config.has_app() {
+                true => format!("this project has {0}: `tierce up --scale {0}=5`", config.name),
+                false => "there is no application here: other servers answer (`upstream`)".to_owned(),
+            };
+            say::message(&format!("error: there is no service {name:?} with nodes\n  hint: {hint}"));
             Err(Exit::USAGE)
         }
         Err(text) => {
@@ -174,7 +197,7 @@ pub(crate) fn parts(
     place: &Place,
     sink: &LogSink,
     listeners: Vec<ListenerName>,
-) -> Result<(Parts, watch::Receiver<Arc<proxy::NodeTable>>), Refusal> {
+) -> Result<(Parts, watch::Receiver<Arc<NodeTable>>), Refusal> {
     let extension = Extension::new(WORKER)
         .map_err(|error| Refusal::failed("the worker's code cannot be put into memory", &error))?;
     let shared = Shared::new(config.limits.queue_length, sys::available_cores());
@@ -195,7 +218,7 @@ pub(crate) fn parts(
 }
 
 impl Prepared {
-    fn run(self, args: &Args, up: &Up) -> Exit {
+    fn run(self, args: &Args) -> Exit {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = match runtime {
             Ok(runtime) => runtime,
@@ -209,7 +232,7 @@ impl Prepared {
             Err(error) => return Refusal::failed("cannot start the log", &error).say(),
         };
         let local = LocalSet::new();
-        let ended = local.block_on(&runtime, self.serve(args, up, &sink));
+        let ended = local.block_on(&runtime, self.serve(args, &sink));
         // Whatever still runs on it ends here, child processes included.
         drop(local);
         let exit = ended.unwrap_or_else(|refusal| {
@@ -220,24 +243,27 @@ impl Prepared {
         exit
     }
 
-    async fn serve(self, args: &Args, up: &Up, sink: &LogSink) -> Result<Exit, Refusal> {
+    async fn serve(self, args: &Args, sink: &LogSink) -> Result<Exit, Refusal> {
         let descriptors = sys::raise_open_files();
         let mut signals = Signals::new().map_err(|error| Refusal::failed("cannot listen for signals", &error))?;
         let config = Arc::new(self.config);
+        let Listeners { bound, admin, certificates } = self.listeners;
         // Before the application is imported, so that no change is missed.
-        let watch = up.reload.then(|| Watch::start(&config)).transpose();
+        let develops = self.app.as_ref().is_some_and(|app| app.manner == Manner::Developed);
+        let watch = develops.then(|| Watch::start(&config)).transpose();
         let watch = watch.map_err(|explanation| Refusal { explanation, exit: Exit::FAILED })?;
-        let running = Rc::<OnceCell<Weak<Running>>>::default();
-        let _admin = answer_watchers(self.admin, &config, &running)
+        let watched = Rc::<OnceCell<Weak<Running>>>::default();
+        let _admin = answer_watchers(admin, &config, &watched)
             .map_err(|error| Refusal::failed("the admin listener cannot be started", &error))?;
-        let (python, missing) = match self.interpreter {
-            Ok(python) => (python, None),
-            Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
+        let upstreams = Keepers::start(&config, sink);
+        let started = async {
+            match self.app {
+                Some(app) => app.start(&config, &self.place, sink, listener_names(&bound)).await.map(Some),
+                None => Ok(None),
+            }
         };
-        let (parts, table) = parts(&config, &python, &self.place, sink, listener_names(&self.bound))?;
-        let shared = Arc::clone(&parts.shared);
         let started = tokio::select! {
-            started = begin(parts, self.nodes, missing.as_deref(), up) => started,
+            started = started => started?,
             stop = signals.stop() => {
                 if !args.quiet {
                     sink.messages().show("stopped before it was ready");
@@ -245,32 +271,42 @@ impl Prepared {
                 return Ok(stop.exit());
             }
         };
-        let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
-        record(&self.place, self.nodes, &config, sink);
-        let addresses = self.bound.addresses().to_vec();
+        let (app, python, failure) = match started {
+            Some((app, python, failure)) => (Some(app), Some(python), failure),
+            None => (None, None, None),
+        };
+        let addresses = bound.addresses().to_vec();
         // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = Server::start(&self.place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
-        let settings = Settings::new(&config, reader());
-        let edge = proxy::serve(self.bound, settings, &shared, &Backend::Workers(table), sink, descriptors)
+        let settings = Settings::new(&config, reader(), services(app.as_ref(), &upstreams, &config));
+        let edge = proxy::serve(bound, settings, sink, descriptors)
             .map_err(|error| Refusal::failed("the edge cannot be started", &error))?;
-        let place = (self.place, sink.clone());
-        let secured = self.certificates;
-        let watched = running;
-        let running = Running::new((args, up), (supervisor, self.nodes), (edge, secured), shared, place);
+        let (again, overrides) = (project::again(args), self.overrides);
+        let running = Rc::new(Running {
+            load: Box::new(move || again(&overrides)),
+            config: RefCell::new(Arc::clone(&config)),
+            app,
+            upstreams: RefCell::new(upstreams),
+            metrics: edge.metrics(),
+            edge: RefCell::new(Some(edge)),
+            certificates: Certificates::new(certificates, sink.clone(), args.quiet),
+            place: self.place,
+            sink: sink.clone(),
+            quiet: args.quiet,
+            reloads: [const { Cell::new(0) }; 2],
+        });
         // It is told once.
         let _ = watched.set(Rc::downgrade(&running));
-        if let Some(failure) = &failure {
-            running.show(failure, None);
-            running.settle_gate();
+        if let (Some(failure), Some(app)) = (&failure, &running.app) {
+            running.show(app, failure, None);
+            app.settle_gate();
             running.say(&failure.text);
         }
         if !args.quiet {
-            let ready = Ready { nodes: self.nodes, addresses: &addresses, began: self.began, develops: up.reload };
-            sink.messages().show(&match failure {
-                None => announcement(&config, &python, &ready),
-                Some(_) => failed_announcement(&config, &ready),
-            });
+            let app = running.app.as_ref().zip(python.as_ref());
+            let ready = Ready { config: &config, app, addresses: &addresses, began: self.began };
+            sink.messages().show(&ready.announcement());
         }
         notify(&detach::ready_state());
         sink.messages().then(detach::ready);
@@ -284,23 +320,47 @@ fn answer_watchers(
     config: &Config,
     running: &Rc<OnceCell<Weak<Running>>>,
 ) -> std::io::Result<Option<Admin>> {
-    let (running, name) = (Rc::clone(running), config.name.clone());
+    let running = Rc::clone(running);
+    let app = Some(config.name.clone()).filter(|_| config.has_app());
+    let names: Vec<_> = app.into_iter().chain(config.services().into_iter().map(|service| service.name)).collect();
     let look = move || match running.get().and_then(Weak::upgrade) {
         Some(running) => running.sight(),
-        None => Sight::of_start(&name),
+        None => Sight::of_start(&names),
     };
     bound.map(|bound| Admin::start(bound, look)).transpose()
 }
 
-/// Starts everything; `missing` says why there is no Python for it. While an application is developed it is no reason to
-/// end that it cannot be loaded: that is returned, to be shown.
-async fn begin(
+impl PreparedApp {
+    /// Starts it. While it is developed it is no reason to end that it cannot be loaded: that is returned, to be shown.
+    async fn start(
+        self,
+        config: &Arc<Config>,
+        place: &Place,
+        sink: &LogSink,
+        listeners: Vec<ListenerName>,
+    ) -> Result<(Application, Interpreter, Option<Failure>), Refusal> {
+        let Self { nodes, manner, interpreter } = self;
+        let (python, missing) = match interpreter {
+            Ok(python) => (python, None),
+            Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
+        };
+        let (parts, table) = parts(config, &python, place, sink, listeners)?;
+        let shared = Arc::clone(&parts.shared);
+        let started = start_nodes(parts, nodes, missing.as_deref(), manner).await;
+        let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
+        record(place, nodes, config, sink);
+        Ok((Application::new((supervisor, nodes), shared, table, manner), python, failure))
+    }
+}
+
+/// `missing` says why there is no Python for it.
+async fn start_nodes(
     parts: Parts,
     nodes: u32,
     missing: Option<&Explanation>,
-    up: &Up,
+    manner: Manner,
 ) -> Result<(Supervisor, Option<Failure>), StartError> {
-    if !up.reload {
+    if manner == Manner::Used {
         return Ok((Supervisor::start(parts, nodes).await?, None));
     }
     let project = parts.config.project.clone();
@@ -311,93 +371,4 @@ async fn begin(
         None => supervisor.scale(nodes).await.err().and_then(|error| failure(&error.explanation())),
     };
     Ok((supervisor, failure))
-}
-
-fn listener_names(bound: &Bound) -> Vec<ListenerName> {
-    let system = rustix::system::uname();
-    let machine = system.nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost");
-    let name = |address: &Address| match address {
-        Address::Tcp { host, port, .. } => {
-            ListenerName { name: server_name(host, machine), port: port.to_string(), scheme: "http".to_owned() }
-        }
-        Address::Unix { .. } => {
-            ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
-        }
-    };
-    bound.addresses().iter().map(name).collect()
-}
-
-/// What `SERVER_NAME` says (RFC 3875 §4.1.14): an IPv6 address in brackets, and this machine's name for a wildcard, which
-/// is no name that a client could use.
-fn server_name(host: &str, machine: &str) -> String {
-    match host {
-        "0.0.0.0" | "::" => machine.to_owned(),
-        // A zone says something only on this machine.
-        host if host.contains(':') => format!("[{}]", host.split('%').next().unwrap_or(host)),
-        host => host.to_owned(),
-    }
-}
-
-/// Whether the addresses have changed, which needs a restart of Tierce itself.
-pub(crate) fn listens_elsewhere(before: &[Listen], now: &[Listen]) -> bool {
-    before != now
-}
-
-/// What is said when it serves.
-struct Ready<'a> {
-    nodes: u32,
-    addresses: &'a [Address],
-    began: Instant,
-    develops: bool,
-}
-
-impl Ready<'_> {
-    /// A wildcard is no address that a browser can open.
-    fn shown(&self) -> impl Iterator<Item = String> {
-        self.addresses.iter().map(|address| address.to_string().replace("://0.0.0.0:", "://localhost:"))
-    }
-}
-
-fn announcement(config: &Config, interpreter: &Interpreter, ready: &Ready<'_>) -> String {
-    let program = say::program();
-    let (nodes, workers) = (units::plural(ready.nodes, "node"), workers(config.workers));
-    let mut lines = vec![format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app)];
-    let develops = if ready.develops { ", reloads when a file changes" } else { "" };
-    for shown in ready.shown() {
-        lines.push(format!("✓ {shown}  ready in {:.1} s{develops}", ready.began.elapsed().as_secs_f64()));
-    }
-    lines.extend(certificates::how_to_trust(config));
-    let mut next = vec![format!("{program} scale {}={}", config.name, ready.nodes.max(1) + 1)];
-    next.extend(["ps", "logs -f", "reload"].map(|command| format!("{program} {command}")));
-    next.push(if detach::is_detached() { format!("{program} down") } else { "Ctrl-C to stop".to_owned() });
-    lines.extend(say::folded(&next));
-    lines.join("\n")
-}
-
-fn workers(workers: Workers) -> String {
-    if workers.adapts() { format!("{workers} workers") } else { units::plural(workers.least, "worker") }
-}
-
-fn failed_announcement(config: &Config, ready: &Ready<'_>) -> String {
-    let line = |shown| format!("✗ {shown}  shows why {} cannot be loaded; waiting for a change", config.app);
-    ready.shown().map(line).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_have_names_that_are_hosts_in_a_url() {
-        for (host, expected) in [
-            ("example.org", "example.org"),
-            ("127.0.0.1", "127.0.0.1"),
-            ("::1", "[::1]"),
-            ("fe80::1%eth0", "[fe80::1]"),
-            ("0.0.0.0", "machine"),
-            ("::", "machine"),
-        ] {
-            assert_eq!(server_name(host, "machine"), expected, "{host}");
-        }
-    }
 }

@@ -361,7 +361,8 @@ fn a_reload_takes_other_upstreams_and_keeps_the_rest() {
     assert_eq!(client.response().unwrap().status, 200);
     project.write("tierce.toml", &project.config(&keys(&urls[1])));
     let said = project.ok(&["reload"]);
-    assert!(said.out.contains("1 new, 1 gone") || said.err.contains("1 new, 1 gone"), "{} {}", said.out, said.err);
+    let expected = format!("1 new ({}), 1 gone ({})", &urls[1][7..], &urls[0][7..]);
+    assert!(said.err.contains(&expected), "{} {}", said.out, said.err);
     client.send(GET).unwrap();
     assert_eq!(client.response().unwrap().status, 202);
     wait_for("only the other", || running.ps()["items"].as_array().unwrap().len() == 1);

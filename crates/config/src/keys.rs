@@ -163,7 +163,7 @@ pub(crate) const KEYS: &[Key] = &[
         "tables",
         "none",
         "",
-        "What becomes of some requests, as `[[route]]` with the keys below. The first that fits counts, in the order of the file; what fits none goes to the application.",
+        "What becomes of some requests, as `[[route]]` with the keys below. The first that fits counts, in the order of the file; what fits none goes to `app`, or to `upstream`; where there is neither, as routes have upstreams of their own, it is answered with 404 (`no_route`).",
     ),
     key(
         "python",
@@ -336,6 +336,20 @@ const ROUTE_KEYS: &[Key] = &[
     ),
     key("route.remove_header", "list of texts", "none", "", "Fields that are left out of the response."),
     key(
+        "route.upstream",
+        "list of URLs or tables",
+        "none",
+        "",
+        "Other servers that answer, as the key `upstream` has them, in place of whoever answers otherwise: with a queue, probes (`health`) and retries of their own. `limits.queue_length` holds for each queue. With `redirect`, `respond` and `static` it cannot be had.",
+    ),
+    key(
+        "route.name",
+        "text",
+        "from `path`, or from `host`",
+        "",
+        "How these upstreams are called by `ps`, metrics and messages: lower-case letters, digits and `-`. Routes with the same name have the same upstreams, and one queue.",
+    ),
+    key(
         "route.redirect",
         "text, or `{ to, status }`",
         "",
@@ -396,7 +410,11 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
     ("auth_basic", "write `basic_auth = \"FILE\"`"),
     ("auth_basic_user_file", "write `basic_auth = \"FILE\"`"),
     ("app", "this version runs one application"),
-    ("upstream", "this version does not have it"),
+    ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("reverse_proxy", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("use_backend", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("backend", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("service", "write `upstream = [\"http://HOST:PORT\"]`, and `name` for what it is called"),
 ];
 
 /// Keys that a single text cannot hold.

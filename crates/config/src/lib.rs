@@ -33,7 +33,7 @@ pub use model::{
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use redirect::Piece;
-pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes};
+pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes, Service};
 pub use source::{Environment, Locate, Overrides, Role};
 pub use trusted::TrustedProxies;
 pub use users::Users;

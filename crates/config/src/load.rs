@@ -11,7 +11,8 @@ use crate::{
     },
     problem::{Problem, Problems},
     read::{self, Origin, Raw},
-    routes, secure,
+    routes::{self, Routes},
+    secure,
     source::{self, Environment, Locate, Overrides, Role, Source},
     trusted::TrustedProxies,
     upstream,
@@ -67,8 +68,10 @@ pub fn project(locate: &Locate) -> Result<PathBuf, Problems> {
 fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Option<Config> {
     let project = source.project.clone();
     let upstreams = upstream::upstreams(values, &project);
-    let app = app_ref(source, values, upstreams.as_deref(), role);
     let name = name(values);
+    let routes = routes::routes(source, &name, values);
+    let elsewhere = Elsewhere::of(upstreams.as_deref(), &routes);
+    let app = app_ref(source, values, elsewhere, role);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let tls = secure::tls(source, values);
@@ -89,7 +92,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
         https_redirect,
         trusted_proxies,
         proxy_protocol,
-        routes: routes::routes(source, values),
+        routes,
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
         env,
@@ -126,17 +129,44 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
     Some(config)
 }
 
-/// What is to be run; nothing where there are upstreams.
-fn app_ref(source: &Source, values: &mut Values, upstreams: Option<&[Upstream]>, role: Role) -> Option<AppRef> {
-    if upstreams.is_some() {
+/// What other servers answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elsewhere {
+    Nothing,
+    /// What some routes say.
+    Routes,
+    Everything,
+}
+
+impl Elsewhere {
+    fn of(upstreams: Option<&[Upstream]>, routes: &Routes) -> Self {
+        match upstreams {
+            Some(_) => Self::Everything,
+            None if !routes.services.is_empty() => Self::Routes,
+            None => Self::Nothing,
+        }
+    }
+}
+
+/// What is to be run; nothing where there are upstreams. Where there are some of routes, it need not be there.
+fn app_ref(source: &Source, values: &mut Values, elsewhere: Elsewhere, role: Role) -> Option<AppRef> {
+    if elsewhere == Elsewhere::Everything {
         if let Some(given) = values.given("app") {
             let hint = "an application runs here, upstreams elsewhere: leave one of the two keys out";
             values.reject("app", &given, "there are `upstream`s too", Some(hint.to_owned()));
         }
         return Some(AppRef::none());
     }
+    if role == Role::Edge && elsewhere == Elsewhere::Routes {
+        if let Some(given) = values.given("app") {
+            let hint = "`tierce up` runs it, and serves the routes as well";
+            values.reject("app", &given, "`tierce edge` runs no application", Some(hint.to_owned()));
+        }
+        return Some(AppRef::none());
+    }
     if role == Role::Edge {
-        let hint = "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`";
+        let hint =
+            "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`, also of a route";
         values.problems.push(Problem::new("there is no upstream").of_command_line().hint(hint));
         return None;
     }
@@ -152,6 +182,7 @@ fn app_ref(source: &Source, values: &mut Values, upstreams: Option<&[Upstream]>,
     }
     match app::find(&source.project) {
         Ok(app) => Some(app),
+        Err(_) if elsewhere == Elsewhere::Routes => Some(AppRef::none()),
         Err(problem) => {
             values.problems.push(*problem);
             None
@@ -161,13 +192,17 @@ fn app_ref(source: &Source, values: &mut Values, upstreams: Option<&[Upstream]>,
 
 fn name(values: &mut Values) -> String {
     let Some((name, given)) = values.text("name") else { return "web".to_owned() };
-    let start = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    let rest = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if !(start && rest && name.len() <= 40) {
+    if !is_service_name(&name) {
         let what = format!("expected lower-case letters, digits and `-`, at most 40, found {name:?}");
         values.reject("name", &given, what, None);
     }
     name
+}
+
+pub(crate) fn is_service_name(name: &str) -> bool {
+    let start = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let rest = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    start && rest && name.len() <= 40
 }
 
 fn addresses(

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{routes::Routes, trusted::TrustedProxies, workers::Workers};
+use crate::{
+    routes::{Routes, Service},
+    trusted::TrustedProxies,
+    workers::Workers,
+};
 
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,9 +17,9 @@ pub struct Config {
     pub project: PathBuf,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// What to run; names nothing where there are `upstreams`.
+    /// What to run; names nothing where there is nothing to be run.
     pub app: AppRef,
-    /// Other servers that answer in an application's place; none where there is an application.
+    /// Other servers that answer in an application's place; none where there is an application, or where only routes lead anywhere.
     pub upstreams: Vec<Upstream>,
     /// How they are probed.
     pub health: Health,
@@ -41,7 +45,7 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
-    /// What becomes of requests besides going to the application.
+    /// What becomes of requests besides going to the application or the upstreams.
     pub routes: Routes,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
@@ -63,6 +67,20 @@ pub struct Config {
     pub limits: Limits,
     /// The access log.
     pub access_log: AccessLog,
+}
+
+impl Config {
+    /// Whether there is an application to be run.
+    pub fn has_app(&self) -> bool {
+        !self.app.module.is_empty()
+    }
+
+    /// Everything that other servers answer: what goes to `upstream`, and what routes lead to.
+    pub fn services(&self) -> Vec<Service> {
+        let main = Service { name: self.name.clone(), upstreams: self.upstreams.clone() };
+        let main = Some(main).filter(|main| !main.upstreams.is_empty());
+        main.into_iter().chain(self.routes.services.iter().cloned()).collect()
+    }
 }
 
 /// Bounds of requests and of what is waited for.

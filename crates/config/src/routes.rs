@@ -7,10 +7,11 @@ use std::{path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{redirect::Piece, trusted::TrustedProxies, users::Users};
+use crate::{model::Upstream, redirect::Piece, trusted::TrustedProxies, users::Users};
 
 mod fields; // names and values of fields
 mod given; // the keys of the file
+mod services; // upstreams of their own
 
 pub(crate) use given::routes;
 
@@ -19,10 +20,21 @@ pub(crate) use given::routes;
 pub struct Routes {
     /// The first that fits counts.
     pub list: Vec<Route>,
+    /// Other servers that some of them lead to.
+    pub services: Vec<Service>,
     /// Where files are looked for, before the application is asked.
     pub files: Vec<Mount>,
     /// Where files are that the application may name in place of a body.
     pub internal: Vec<Mount>,
+}
+
+/// Other servers that answer, with a queue of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// No other has it, nor has the application.
+    pub name: String,
+    /// Where it is.
+    pub upstreams: Vec<Upstream>,
 }
 
 /// A directory whose files are found below a path.
@@ -59,6 +71,8 @@ pub struct Route {
     pub request: Edits,
     /// What is changed in the response's.
     pub response: Edits,
+    /// The service that it leads to, if not to that of the configuration.
+    pub service: Option<String>,
     /// Who answers.
     pub action: Action,
 }
@@ -84,7 +98,7 @@ pub struct Edits {
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// The application, or a file of `static`.
+    /// The service, or a file of `static`.
     App(Mounting),
     /// The client is sent elsewhere.
     Redirect {

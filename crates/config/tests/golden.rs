@@ -60,6 +60,10 @@ fn describe(config: &Config) -> String {
     for mount in &config.routes.internal {
         line("internal", format!("{} = {}", mount.path, mount.directory.display()));
     }
+    for config::Service { name, upstreams } in &config.routes.services {
+        let upstreams: Vec<_> = upstreams.iter().map(|upstream| upstream.address.to_string()).collect();
+        line("service", format!("{name}: {}", upstreams.join(", ")));
+    }
     for route in &config.routes.list {
         line("route", format!("{route:?}"));
     }

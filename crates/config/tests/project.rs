@@ -272,6 +272,21 @@ fn an_application_is_found() {
 }
 
 #[test]
+fn where_routes_lead_elsewhere_there_need_be_no_application() {
+    let route = "[[route]]\npath = \"/api\"\nupstream = \"http://127.0.0.1:1\"\n";
+    let edge = Overrides { role: config::Role::Edge, ..Overrides::default() };
+    let has_app = |app: &str, flags: &Overrides| {
+        let tree = Tree::new(&[("tierce.toml", route), ("app.py", app)]);
+        load(&tree.here(), &Environment::default(), flags).unwrap().has_app()
+    };
+    let all = Overrides::default();
+    assert_eq!([has_app("app = 1", &all), has_app("", &all), has_app("app = 1", &edge)], [true, false, false]);
+    let tree = Tree::new(&[("tierce.toml", &format!("app = \"a:app\"\n{route}"))]);
+    let problems = tree.problems(&tree.here(), &Environment::default(), &edge);
+    assert!(problems.contains("`app`: `tierce edge` runs no application"), "{problems}");
+}
+
+#[test]
 fn the_file_of_variables_lies_under_env() {
     let text = "app = 'a:b'\nenv_file = 'conf/.env'\nenv = { BOTH = 'env' }\n";
     let tree = Tree::new(&[("tierce.toml", text), ("conf/.env", "BOTH=file\nexport ONE='1 # one'\n\n# no\n")]);

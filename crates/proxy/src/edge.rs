@@ -3,7 +3,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use config::{AccessLog, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
-use policy::Shared;
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
@@ -11,7 +10,13 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, UpstreamTable, listener::Bound, page::Page, route::Routes, thread};
+use crate::{
+    listener::Bound,
+    page::Page,
+    route::Routes,
+    service::{Backend, Service},
+    thread,
+};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -35,7 +40,9 @@ pub struct Settings {
     pub proxy_protocol: ProxyProtocol,
     /// The port of https that plain requests are sent to.
     pub https_redirect: Option<u16>,
-    /// What becomes of requests besides going to the application.
+    /// Where requests go.
+    pub services: Vec<Service>,
+    /// Which of them, and what else becomes of requests.
     pub(crate) routes: Arc<Routes>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
@@ -59,8 +66,8 @@ pub enum Reader {
 }
 
 impl Settings {
-    /// The part of `config` that concerns the edge.
-    pub fn new(config: &Config, reader: Reader) -> Self {
+    /// The part of `config` that concerns the edge, and the services that it names.
+    pub fn new(config: &Config, reader: Reader, services: Vec<Service>) -> Self {
         let access_log = match config.access_log {
             AccessLog::Off => None,
             AccessLog::Text => Some(AccessFormat::Text),
@@ -78,7 +85,8 @@ impl Settings {
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,
-            routes: Arc::new(Routes::new(&config.routes)),
+            routes: Arc::new(Routes::new(&config.routes, &config.name, &services)),
+            services,
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
@@ -86,15 +94,12 @@ impl Settings {
             access_log,
         }
     }
-}
 
-/// By whom requests are answered.
-#[derive(Clone, Debug)]
-pub enum Backend {
-    /// Workers of ours.
-    Workers(watch::Receiver<Arc<NodeTable>>),
-    /// Other servers.
-    Upstreams(watch::Receiver<Arc<UpstreamTable>>),
+    /// How many of a thread's descriptors are for connections: all, or half where each request may need one to an upstream.
+    pub(crate) fn connections_max(&self, descriptors: usize) -> usize {
+        let forwards = self.services.iter().any(|service| matches!(service.backend, Backend::Upstreams(_)));
+        (if forwards { descriptors / 2 } else { descriptors }).max(16)
+    }
 }
 
 /// Where in its life the edge is.
@@ -136,28 +141,19 @@ struct Running {
     handle: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Connections that one thread may hold when `descriptors` may be open in the process: nine tenths, as workers' links,
-/// logs and the control socket need some.
-fn connections_max(descriptors: u64, threads: usize) -> usize {
+/// What one thread may have of the `descriptors` that may be open in the process: of nine tenths, as workers' links, logs and
+/// the control socket need some.
+fn share(descriptors: u64, threads: usize) -> usize {
     let share = descriptors.saturating_mul(9) / 10 / threads.max(1) as u64;
-    usize::try_from(share).unwrap_or(usize::MAX).max(16)
+    usize::try_from(share).unwrap_or(usize::MAX)
 }
 
 /// Starts one thread for each of the `bound` sets of sockets. `descriptors` is the limit of open files.
-pub fn serve(
-    mut bound: Bound,
-    settings: Settings,
-    shared: &Arc<Shared>,
-    backend: &Backend,
-    sink: &LogSink,
-    descriptors: u64,
-) -> Result<Edge, EdgeError> {
+pub fn serve(mut bound: Bound, settings: Settings, sink: &LogSink, descriptors: u64) -> Result<Edge, EdgeError> {
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let tls = bound.tls.take();
-    // Each request may need a connection to an upstream too.
-    let share = if matches!(backend, Backend::Upstreams(_)) { descriptors / 2 } else { descriptors };
-    let connections_max = connections_max(share, by_thread.len());
+    let descriptors = share(descriptors, by_thread.len());
     let metrics = Metrics::new(by_thread.len());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
@@ -166,9 +162,7 @@ pub fn serve(
             index,
             listeners,
             tls: tls.clone(),
-            connections_max,
-            shared: Arc::clone(shared),
-            backend: backend.clone(),
+            descriptors,
             commands: commands.subscribe(),
             sink: sink.clone(),
             counts: metrics.of_thread(index).unwrap_or_default(),

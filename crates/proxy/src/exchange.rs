@@ -14,7 +14,7 @@ use std::{
 use config::OnDisconnect;
 use http::{FieldKind, Scheme, Version};
 use link::{Cancel, ExchangeId, Kind, RequestWriter, flags};
-use policy::{Lease, Ticket, Tried, may_try_again};
+use policy::{Lease, Tried, may_try_again};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     queue,
     record::Story,
     request::Request,
+    service::Way,
 };
 
 /// A lease can name a worker whose link has just gone; so often another one is asked for before something is wrong here.
@@ -123,16 +124,16 @@ pub(crate) async fn run(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    mut lease: Lease,
+    (way, links, mut lease): (&Way, &Rc<Links>, Lease),
     mut start_by: Instant,
     story: &mut Story,
 ) -> Result<Attempt, Ending> {
     let ticket = lease.ticket();
     let mut starts = 0;
     for _ in 0..LEASES_MAX {
-        let Some(mut attempt) = begin(connection, request, upload, lease, start_by, story) else {
+        let Some(mut attempt) = begin(connection, request, upload, (links, lease), start_by, story) else {
             tokio::task::yield_now().await;
-            lease = again(connection, upload, ticket, start_by).await?;
+            lease = queue::readmit(connection, way, ticket, start_by, upload.end()).await?;
             continue;
         };
         let failure = match await_head(connection, request, upload, &attempt).await {
@@ -175,20 +176,9 @@ pub(crate) async fn run(
         if started {
             start_by = Instant::now() + connection.thread.settings().queue;
         }
-        lease = again(connection, upload, ticket, start_by).await?;
+        lease = queue::readmit(connection, way, ticket, start_by, upload.end()).await?;
     }
     Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead))
-}
-
-/// Back to the queue, at the old place in the order.
-async fn again(
-    connection: &mut Connection,
-    upload: &Upload,
-    ticket: Ticket,
-    start_by: Instant,
-) -> Result<Lease, Ending> {
-    let turn = connection.thread.shared.readmit(Instant::now(), ticket);
-    queue::wait(connection, turn, start_by, upload.end()).await
 }
 
 /// Hands the request over; `None` when the worker cannot be reached.
@@ -196,19 +186,18 @@ fn begin(
     connection: &Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    lease: Lease,
+    (links, lease): (&Rc<Links>, Lease),
     start_by: Instant,
     story: &mut Story,
 ) -> Option<Attempt> {
-    let thread = &connection.thread;
-    let link = thread.link(lease.worker())?;
+    let link = links.find(lease.worker())?;
     upload.begin_attempt();
-    let (id, mailbox) = thread.links.begin(&link, lease, |out, id| write(connection, request, upload, out, id))?;
+    let (id, mailbox) = links.begin(&link, lease, |out, id| write(connection, request, upload, out, id))?;
     let now = Instant::now();
     story.handed_over(now, Arc::clone(&link.node), link.pid);
     connection.deadline.set(now, request.time.min(start_by.saturating_duration_since(now)), Waits::Busy);
     Some(Attempt {
-        links: Rc::clone(&thread.links),
+        links: Rc::clone(links),
         link,
         id,
         mailbox,

@@ -21,6 +21,7 @@ mod credentials; // names and passwords
 mod files; // files of a directory as responses
 mod own; // answers that the edge gives itself
 mod body; // the request's body, read as fast as it is wanted
+mod service; // where it goes
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
 mod aim; // what the application is told of the target
@@ -34,10 +35,11 @@ mod accept; // in which form a client likes it
 mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended
 
-pub use edge::{Backend, Edge, EdgeError, Reader, Settings, serve};
+pub use edge::{Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;
-pub use upstream::{Keeper, Upstream, UpstreamStatus, UpstreamTable};
+pub use service::{Backend, Service};
+pub use upstream::{Followed, Keepers, Upstream, UpstreamStatus, UpstreamTable};
 
 /// How workers are reached from here.
 pub type NodeTable = policy::Nodes<std::sync::Arc<link::LinkEnd>>;

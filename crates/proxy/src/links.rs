@@ -22,11 +22,12 @@ use link::{
 };
 use policy::{Lease, NodeLabel, Shared, WorkerEntry, WorkerId};
 use sys::Passed;
-use tokio::{io::Interest, net::UnixStream};
+use tokio::{io::Interest, net::UnixStream, sync::watch};
 use units::Cause;
 
 use self::places::{Held, Places};
 use crate::{
+    NodeTable,
     file::FileBody,
     mailbox::{Head, Mailbox, Turned},
 };
@@ -37,7 +38,10 @@ const READ_SIZE: usize = 64 * 1024;
 /// The links of one thread.
 #[derive(Debug)]
 pub(crate) struct Links {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
+    table: watch::Receiver<Arc<NodeTable>>,
+    /// That of the thread.
+    index: usize,
     by_worker: RefCell<HashMap<WorkerId, Rc<Link>>>,
     spare: RefCell<Vec<Rc<Mailbox>>>,
     /// Requests that were handed over and are not known to have started, the oldest first.
@@ -67,9 +71,11 @@ pub(crate) struct Link {
 }
 
 impl Links {
-    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, table: watch::Receiver<Arc<NodeTable>>, index: usize) -> Rc<Self> {
         Rc::new(Self {
             shared,
+            table,
+            index,
             by_worker: RefCell::default(),
             spare: RefCell::default(),
             fresh: RefCell::default(),
@@ -78,19 +84,39 @@ impl Links {
         })
     }
 
-    /// The link to a worker, if it is attached.
-    pub(crate) fn find(&self, worker: WorkerId) -> Option<Rc<Link>> {
+    /// The link to a worker; the table is looked at once more when the dispatch was quicker than its news.
+    pub(crate) fn find(self: &Rc<Self>, worker: WorkerId) -> Option<Rc<Link>> {
+        self.attached(worker).or_else(|| {
+            self.follow();
+            self.attached(worker)
+        })
+    }
+
+    fn attached(&self, worker: WorkerId) -> Option<Rc<Link>> {
         self.by_worker.borrow().get(&worker).filter(|link| !link.closed.get()).map(Rc::clone)
     }
 
-    /// Follows the node table: attaches what is new, takes unstarted requests back from what drains, gives up what has
-    /// gone. `index` is that of this thread.
-    pub(crate) fn follow(self: &Rc<Self>, table: &[WorkerEntry<Arc<LinkEnd>>], index: usize) {
+    /// Follows the node table as long as somebody writes it.
+    pub(crate) async fn follow_the_table(self: Rc<Self>) {
+        let mut news = self.table.clone();
+        loop {
+            news.mark_unchanged();
+            self.follow();
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Attaches what is new, takes unstarted requests back from what drains, gives up what has gone.
+    fn follow(self: &Rc<Self>) {
+        let nodes = Arc::clone(&self.table.borrow());
+        let table = &nodes.workers;
         for entry in table {
             let known = self.by_worker.borrow().get(&entry.id).map(Rc::clone);
             let link = match known {
                 Some(link) => link,
-                None => match self.attach(entry, index) {
+                None => match self.attach(entry) {
                     Some(link) => link,
                     None => continue,
                 },
@@ -111,8 +137,8 @@ impl Links {
         }
     }
 
-    fn attach(self: &Rc<Self>, entry: &WorkerEntry<Arc<LinkEnd>>, index: usize) -> Option<Rc<Link>> {
-        let end = Arc::clone(entry.links.get(index)?);
+    fn attach(self: &Rc<Self>, entry: &WorkerEntry<Arc<LinkEnd>>) -> Option<Rc<Link>> {
+        let end = Arc::clone(entry.links.get(self.index)?);
         let socket = std::os::unix::net::UnixStream::from(end.take_socket()?);
         let socket = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket)).ok()?;
         let link = Rc::new(Link {

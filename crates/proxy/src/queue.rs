@@ -1,4 +1,4 @@
-//! Waiting for a slot. A client that leaves meanwhile gives its place up; nothing has run for it.
+//! Asking for a slot of a service, and waiting for it. A client that leaves meanwhile gives its place up; nothing has run for it.
 //!
 //! Invariant: returns with a lease, or the place in the queue is free again.
 
@@ -9,17 +9,41 @@ use std::{
     time::Instant,
 };
 
-use policy::{Lease, Turn};
+use policy::{Lease, Ticket, Turn};
 use units::{Cause, Ending, Phase};
 
 use crate::{
     connection::{Connection, Filled},
     deadline::Waits,
+    service::Way,
 };
 
-/// Waits for the slot that `turn` promises, at most `until` then. `behind` bytes of the input belong to the request.
-pub(crate) async fn wait(
+/// A slot for a request, whose first `behind` bytes of the input it is; it waits for one until then at most.
+pub(crate) async fn admit(
     connection: &mut Connection,
+    way: &Way,
+    until: Instant,
+    behind: usize,
+) -> Result<Lease, Ending> {
+    let turn = way.shared().admit(Instant::now());
+    wait(connection, way, turn, until, behind).await
+}
+
+/// The same for one that comes back: it keeps its place in the order.
+pub(crate) async fn readmit(
+    connection: &mut Connection,
+    way: &Way,
+    ticket: Ticket,
+    until: Instant,
+    behind: usize,
+) -> Result<Lease, Ending> {
+    let turn = way.shared().readmit(Instant::now(), ticket);
+    wait(connection, way, turn, until, behind).await
+}
+
+async fn wait(
+    connection: &mut Connection,
+    way: &Way,
     turn: Turn,
     until: Instant,
     behind: usize,
@@ -32,7 +56,9 @@ pub(crate) async fn wait(
     };
     let now = Instant::now();
     connection.deadline.set(now, until.saturating_duration_since(now), Waits::Busy);
-    connection.thread.links.look_for_starts(now);
+    if let Way::Workers { links, .. } = way {
+        links.look_for_starts(now);
+    }
     let granted = {
         let mut granted = pin!(queued.granted());
         poll_fn(|context| {
@@ -43,10 +69,10 @@ pub(crate) async fn wait(
                 return Poll::Ready(Err(Cause::ClientClosed));
             }
             if connection.deadline.poll(context) {
-                let none =
-                    connection.thread.upstreams().is_some() && !connection.thread.shared.has_ready_worker_but(&[]);
-                let cause = if none { Cause::DestinationUnavailable } else { Cause::QueueTimeout };
-                return Poll::Ready(Err(cause));
+                return Poll::Ready(Err(match way {
+                    Way::Upstreams(pools) if !pools.shared.has_ready_worker_but(&[]) => Cause::DestinationUnavailable,
+                    _ => Cause::QueueTimeout,
+                }));
             }
             Poll::Pending
         })

@@ -16,6 +16,7 @@ use crate::{
     redirect, respond,
     route::{Asked, Route},
     routed,
+    service::Way,
     trace::{self, Trace},
     upstream,
 };
@@ -45,6 +46,8 @@ pub(crate) struct Request<'a> {
     pub(crate) time: Duration,
     /// What it is to be treated by, if any route fits.
     pub(crate) route: Option<&'a Route>,
+    /// Where it goes, if anywhere.
+    pub(crate) way: Option<&'a Way>,
 }
 
 impl Request<'_> {
@@ -78,9 +81,10 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let mut story = Story::begin(began, id);
     let input = &connection.input;
     let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
+    let way = settings.routes.service(route).and_then(|number| connection.thread.way(number));
     let time = route.and_then(|route| route.rule.time).unwrap_or(settings.time);
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
-    let request = Request { head, id, trace, told, time, route };
+    let request = Request { head, id, trace, told, time, route, way: way.as_deref() };
     let limit = route.and_then(|route| route.rule.body).map_or(settings.body, |body| body.count());
     let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
         true => Upload::new(head, length, (limit, settings.patience), story.began),
@@ -133,16 +137,19 @@ async fn answer(
     if let Some(ending) = routed::answer(connection, request, upload, story).await? {
         return Ok(ending);
     }
+    let way = request.way.ok_or(Ending::new(Cause::NoRoute, Phase::Queue))?;
     let now = Instant::now();
     story.asked(now);
     let start_by = now + connection.thread.settings().queue;
-    let turn = connection.thread.shared.admit(now);
-    let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
+    let lease = queue::admit(connection, way, start_by, upload.end()).await?;
     story.granted(Instant::now());
-    if connection.thread.upstreams().is_some() {
-        return upstream::run(connection, request, upload, lease, start_by, story).await;
-    }
-    let mut attempt = exchange::run(connection, request, upload, lease, start_by, story).await?;
+    let links = match way {
+        Way::Upstreams(pools) => {
+            return upstream::run(connection, request, upload, (way, pools, lease), start_by, story).await;
+        }
+        Way::Workers { links, .. } => links,
+    };
+    let mut attempt = exchange::run(connection, request, upload, (way, links, lease), start_by, story).await?;
     if let Some(wanted) = wanted(connection, &attempt) {
         // What is complete needs no word that nobody wants it.
         attempt.over = attempt.mailbox.look(|mail| mail.last);

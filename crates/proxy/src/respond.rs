@@ -442,6 +442,7 @@ fn explain(cause: Cause) -> &'static str {
         Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
         Cause::HttpResponseTimeout => "the application did not answer in time.",
         Cause::HttpResponseIncomplete => "the application did not send the response that it had announced.",
+        Cause::NoRoute => "nothing here answers requests for this host and path.",
         Cause::QueueFull => "too many requests are waiting.",
         Cause::QueueTimeout => "no worker became free in time.",
         Cause::ProxyInternalError => "the server itself failed.",

@@ -12,10 +12,14 @@ use std::{
 use config::{HostPattern, Mount};
 use http::RequestHead;
 
+use crate::service::Service;
+
 /// All routes, and the directories beside the application.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     list: Vec<Route>,
+    /// The service of requests whose route names none, by its number.
+    main: Option<usize>,
     /// The longest path first.
     files: Vec<Mount>,
     internal: Vec<Mount>,
@@ -27,6 +31,8 @@ pub(crate) struct Route {
     pub(crate) rule: config::Route,
     pub(crate) request: Edits,
     pub(crate) response: Edits,
+    /// Its service, by number, if it does not leave that to others.
+    service: Option<usize>,
 }
 
 /// Changes of a head, ready to be made.
@@ -48,17 +54,27 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Routes {
-    pub(crate) fn new(routes: &config::Routes) -> Self {
+    /// Without a word of a route, requests go to the service with the name `main`, if there is one.
+    pub(crate) fn new(routes: &config::Routes, main: &str, services: &[Service]) -> Self {
+        let number = |name: &str| services.iter().position(|service| service.name == name);
+        let route =
+            |rule: &config::Route| Route { service: rule.service.as_deref().and_then(number), ..Route::new(rule) };
         let sorted = |mounts: &[Mount]| {
             let mut mounts = mounts.to_vec();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
             mounts
         };
         Self {
-            list: routes.list.iter().map(Route::new).collect(),
+            list: routes.list.iter().map(route).collect(),
+            main: number(main),
             files: sorted(&routes.files),
             internal: sorted(&routes.internal),
         }
+    }
+
+    /// The number of the service that answers.
+    pub(crate) fn service(&self, route: Option<&Route>) -> Option<usize> {
+        route.and_then(|route| route.service).or(self.main)
     }
 
     /// Whether there is nothing to look up.
@@ -105,7 +121,8 @@ fn below<'a>(mounts: &'a [Mount], path: &[u8]) -> Option<(&'a Mount, usize)> {
 
 impl Route {
     fn new(rule: &config::Route) -> Self {
-        Self { request: Edits::new(&rule.request), response: Edits::new(&rule.response), rule: rule.clone() }
+        let (request, response) = (Edits::new(&rule.request), Edits::new(&rule.response));
+        Self { rule: rule.clone(), request, response, service: None }
     }
 
     fn fits(&self, asked: Asked<'_>, host: &[u8]) -> bool {

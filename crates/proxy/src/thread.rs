@@ -12,7 +12,6 @@ use std::{
 };
 
 use http::{DateCache, RequestHead, Scheme};
-use policy::{Shared, WorkerId};
 use telemetry::{Counts, LogSink};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -22,17 +21,16 @@ use tokio::{
 use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
-    NodeTable, Settings, arrive,
+    Settings, arrive,
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
-    edge::{Backend, Command, Stage},
+    edge::{Command, Stage},
     files::FileSlots,
-    links::{Link, Links},
     listener::{Entry, Listener},
     page::Page,
+    service::{Service, Way},
     stream::Stream,
-    upstream::Pools,
 };
 
 /// Access-log bytes that are gathered before they go to the log as one block; what is less goes with the next tick.
@@ -57,21 +55,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Thread {
     index: usize,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) links: Rc<Links>,
     pub(crate) deadlines: Rc<Deadlines>,
     /// Those of TLS handshakes, which bound their number too.
     pub(crate) handshakes: Rc<Deadlines>,
     tls: Option<tls::Server>,
-    table: Option<watch::Receiver<Arc<NodeTable>>>,
-    upstreams: Option<Pools>,
     settings: RefCell<Rc<Settings>>,
+    /// The ways to the services of the settings, in their order.
+    ways: RefCell<Vec<Rc<Way>>>,
     commands: watch::Receiver<Command>,
     draining: Cell<bool>,
     connections: Cell<usize>,
     /// The most there were since memory was last given back.
     peak: Cell<usize>,
-    connections_max: usize,
+    /// Descriptors for connections of both sides.
+    descriptors: usize,
     connection_ended: Notify,
     pub(crate) file_slots: FileSlots,
     pub(crate) credentials: Credentials,
@@ -93,9 +90,7 @@ pub(crate) struct Start {
     pub(crate) index: usize,
     pub(crate) listeners: Vec<(Entry, Listener)>,
     pub(crate) tls: Option<tls::Server>,
-    pub(crate) connections_max: usize,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) backend: Backend,
+    pub(crate) descriptors: usize,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
     /// Nobody else counts there.
@@ -106,29 +101,22 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, tls, connections_max, shared, backend, mut commands, sink, counts, emptied } = start;
+    let Start { index, listeners, tls, descriptors, mut commands, sink, counts, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
-    let (table, upstreams) = match backend {
-        Backend::Workers(table) => (Some(table), None),
-        Backend::Upstreams(table) => (None, Some(Pools::new(table))),
-    };
     let thread = Rc::new(Thread {
         index,
-        links: Links::new(Arc::clone(&shared)),
-        shared,
         deadlines: Rc::default(),
         handshakes: Rc::default(),
         tls,
-        table: table.clone(),
-        upstreams,
-        settings: RefCell::new(Rc::new(settings)),
+        settings: RefCell::new(Rc::new(settings.clone())),
+        ways: RefCell::default(),
         commands: commands.clone(),
         draining: Cell::new(false),
         connections: Cell::new(0),
         peak: Cell::new(0),
-        connections_max,
+        descriptors,
         connection_ended: Notify::new(),
-        file_slots: FileSlots::new(connections_max),
+        file_slots: FileSlots::new(settings.connections_max(descriptors)),
         credentials: Credentials::default(),
         dates: RefCell::default(),
         ids: RefCell::default(),
@@ -140,6 +128,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         buffers: RefCell::default(),
         heads: RefCell::default(),
     });
+    thread.take_over(settings);
     let mut accepting = JoinSet::new();
     for (entry, listener) in listeners {
         let acceptor = match listener {
@@ -148,9 +137,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         };
         accepting.spawn_local(Rc::clone(&thread).accept(acceptor, entry, commands.clone()));
     }
-    let follow = spawn_local(Rc::clone(&thread).follow(table));
     let tick = spawn_local(Rc::clone(&thread).tick());
-    let rebind = spawn_local(Rc::clone(&thread.links).rebind_the_stuck());
 
     let stage = thread.obey(&mut commands, &mut accepting).await;
     if stage == Stage::Draining {
@@ -163,7 +150,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         // The links stay until the end: workers take leave of them in their own time.
         let _ = commands.wait_for(|command| command.stage == Stage::Stopped).await;
     }
-    [follow, tick, rebind].iter().for_each(tokio::task::JoinHandle::abort);
+    tick.abort();
     thread.flush_log();
     Ok(())
 }
@@ -201,7 +188,7 @@ impl Thread {
                 return Stage::Stopped;
             }
             let command = commands.borrow_and_update().clone();
-            *self.settings.borrow_mut() = Rc::new(command.settings);
+            self.take_over(command.settings);
             match command.stage {
                 Stage::Serving => {}
                 Stage::Draining => {
@@ -213,6 +200,17 @@ impl Thread {
                 Stage::Stopped => return Stage::Stopped,
             }
         }
+    }
+
+    /// From now on these count, for requests that begin.
+    fn take_over(&self, settings: Settings) {
+        let before = self.ways.take();
+        let way = |service: &Service| match before.iter().find(|way| way.leads_to(service)) {
+            Some(way) => Rc::clone(way),
+            None => Rc::new(Way::new(service.clone(), self.index)),
+        };
+        *self.ways.borrow_mut() = settings.services.iter().map(way).collect();
+        *self.settings.borrow_mut() = Rc::new(settings);
     }
 
     /// Accepts until the edge drains, and then what the kernel has queued: those clients have connected in time.
@@ -235,7 +233,7 @@ impl Thread {
     }
 
     async fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) {
-        while self.connections_max <= self.connections.get() {
+        while self.settings().connections_max(self.descriptors) <= self.connections.get() {
             self.deadlines.end_idle(Which::Longest);
             self.connection_ended.notified().await;
         }
@@ -272,26 +270,13 @@ impl Thread {
         }
     }
 
-    async fn follow(self: Rc<Self>, table: Option<watch::Receiver<Arc<NodeTable>>>) {
-        let Some(mut table) = table else { return };
-        loop {
-            let nodes = Arc::clone(&table.borrow_and_update());
-            self.links.follow(&nodes.workers, self.index);
-            if table.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     async fn tick(self: Rc<Self>) {
         loop {
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
             self.deadlines.sweep(now);
             self.handshakes.sweep(now);
-            if let Some(upstreams) = &self.upstreams {
-                upstreams.tidy(now);
-            }
+            self.ways.borrow().iter().for_each(|way| way.tidy(now));
             self.wall.set(wall_clock());
             self.flush_log();
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
@@ -301,18 +286,9 @@ impl Thread {
         }
     }
 
-    /// The link to a worker; the table is looked at once more when the dispatch was quicker than its news.
-    pub(crate) fn link(&self, worker: WorkerId) -> Option<Rc<Link>> {
-        self.links.find(worker).or_else(|| {
-            let nodes = Arc::clone(&self.table.as_ref()?.borrow());
-            self.links.follow(&nodes.workers, self.index);
-            self.links.find(worker)
-        })
-    }
-
-    /// The ways to other servers, where those answer.
-    pub(crate) fn upstreams(&self) -> Option<&Pools> {
-        self.upstreams.as_ref()
+    /// The way to a service of the present settings.
+    pub(crate) fn way(&self, number: usize) -> Option<Rc<Way>> {
+        self.ways.borrow().get(number).map(Rc::clone)
     }
 
     pub(crate) fn settings(&self) -> Rc<Settings> {

@@ -3,7 +3,8 @@
 //! Invariant: an upstream is known by its place in the dispatch ([`WorkerId`]); whether it gets requests is decided by
 //! `policy::Health` and kept in the dispatch, and nothing here is shared by threads but that, its health and its addresses.
 
-mod keeper; // probes, ejection, the list of upstreams
+mod keepers; // the services that have upstreams
+mod keeper; // probes, ejection, the list of upstreams of one
 mod pool; // connections that wait for the next request
 mod wire; // one connection
 mod ask; // a request's head on its way out
@@ -23,7 +24,10 @@ use config::UpstreamAddress;
 use policy::{Health, HealthChange, NodeId, NodeLabel, Shared, WorkerId};
 use tokio::sync::Notify;
 
-pub use keeper::{Keeper, UpstreamStatus};
+pub use self::{
+    keeper::UpstreamStatus,
+    keepers::{Followed, Keepers},
+};
 
 pub(crate) use self::{attempt::run, pool::Pools};
 

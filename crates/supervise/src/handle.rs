@@ -109,6 +109,7 @@ pub(crate) fn status(label: &NodeLabel, view: &View, context: &Context) -> NodeS
     let uts = context.isolation == Isolation::Uts;
     NodeStatus {
         node: label.name.clone(),
+        service: None,
         state: state.into(),
         weight: view.standing.weight,
         drained: rests,

@@ -42,6 +42,9 @@ impl From<State> for String {
 pub struct NodeStatus {
     /// `web.1`
     pub node: String,
+    /// The service that it is of; told only where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
     /// `starting`, `ready`, `draining`, `failed`, `stopped`
     pub state: String,
     /// How many requests it gets in proportion to others, which have 100; not told where it is that.

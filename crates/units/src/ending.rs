@@ -36,6 +36,8 @@ pub enum Cause {
     HttpResponseTimeout,
     /// The response broke off, or did not have the length it declared (RFC 9209 `http_response_incomplete`).
     HttpResponseIncomplete,
+    /// No route leads anywhere for it.
+    NoRoute,
     /// No slot was free, and the queue is full.
     QueueFull,
     /// No worker has started the request within `limits.queue`.
@@ -90,6 +92,7 @@ impl Ending {
             Cause::Served | Cause::ClientClosed => None,
             Cause::AppException | Cause::AppNotLoaded => Some(500),
             Cause::BodyTooLarge => Some(413),
+            Cause::NoRoute => Some(404),
             Cause::ClientTimedOut => Some(408),
             Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
@@ -107,7 +110,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 21] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -128,6 +131,7 @@ impl Cause {
         "connection_timeout",
         "destination_unavailable",
         "upstream_protocol_error",
+        "no_route",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -153,6 +157,7 @@ impl Cause {
             Self::ConnectionTimeout => 17,
             Self::DestinationUnavailable => 18,
             Self::UpstreamProtocolError => 19,
+            Self::NoRoute => 20,
         }
     }
 

@@ -6,8 +6,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, HostPattern, Mount, Mounting, Route, Routes,
+    Action, HostPattern, Mount, Mounting, Route, Routes, Service,
     fields::{edits, fields, is_value},
+    services::{self, Wanted},
 };
 use crate::{
     keys,
@@ -20,31 +21,34 @@ use crate::{
     values::Values,
 };
 
-/// `static`, `internal` and all of `[[route]]`.
-pub(crate) fn routes(source: &Source, values: &mut Values) -> Routes {
+/// `static`, `internal` and all of `[[route]]`. `name` is that of the configuration.
+pub(crate) fn routes(source: &Source, name: &str, values: &mut Values) -> Routes {
     let (files, internal) = (mounts("static", source, values), mounts("internal", source, values));
-    Routes { list: list(source, values), files, internal }
+    let (list, services) = list(source, name, values);
+    Routes { list, services, files, internal }
 }
 
-fn list(source: &Source, values: &mut Values) -> Vec<Route> {
-    let Some(given) = values.given("route") else { return Vec::new() };
+fn list(source: &Source, name: &str, values: &mut Values) -> (Vec<Route>, Vec<Service>) {
+    let Some(given) = values.given("route") else { return Default::default() };
     let Raw::List(elements) = &given.raw else {
         let hint = Some("write `[[route]]`, with its keys below".to_owned());
         values.reject("route", &given, format!("expected tables, found {}", given.raw.kind()), hint);
-        return Vec::new();
+        return Default::default();
     };
-    let mut list = Vec::new();
+    let (mut list, mut wanted) = (Vec::new(), Vec::<Option<Wanted>>::new());
     for element in elements {
         match &element.raw {
             Raw::Table(entries) => {
                 let mut own = Values::new(flat(entries, &mut values.problems), Vec::new());
+                wanted.push(services::wanted(&source.project, &mut own));
                 list.push(route(source, &mut own));
                 values.problems.append(&mut own.problems);
             }
             other => values.reject("route", element, format!("expected a table, found {}", other.kind()), None),
         }
     }
-    list
+    let services = services::services(&mut list, wanted, name, values);
+    (list, services)
 }
 
 /// The keys of one route by their path in the reference, as `route.limits.body`.
@@ -135,6 +139,7 @@ fn route(source: &Source, values: &mut Values) -> Route {
         time: values.duration("route.limits.time", Duration::from_millis(1)..=Duration::from_secs(86_400)),
         request: edits("route.set_request_header", "route.remove_request_header", values),
         response: edits("route.set_header", "route.remove_header", values),
+        service: None,
         action: action(source, values),
     }
 }
@@ -209,6 +214,12 @@ fn action(source: &Source, values: &mut Values) -> Action {
     if let [(first, _), (second, given), ..] = &named[..] {
         let what = format!("a route has one of {}, and this one has `{first}` too", ACTIONS.join(", "));
         values.reject(&format!("route.{second}"), given, what, None);
+    }
+    if let Some((name @ ("redirect" | "respond" | "static"), _)) = named.first()
+        && let Some(given) = values.given("route.upstream")
+    {
+        let hint = Some("make two routes of them: the first that fits counts".to_owned());
+        values.reject("route.upstream", &given, format!("this route answers itself, with `{name}`"), hint);
     }
     match named.first() {
         Some(("redirect", _)) => redirect(values),

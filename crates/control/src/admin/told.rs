@@ -13,7 +13,7 @@ use crate::protocol::{AppStatus, Ps};
 pub struct Sight {
     /// The node table.
     pub ps: Ps,
-    /// Why no application is ready, whatever the nodes are: `starting`, `cannot be loaded`.
+    /// Why nothing is ready, whatever the nodes are: `starting`, `cannot be loaded`, `draining`.
     pub obstacle: Option<&'static str>,
     /// What the edge has counted.
     pub metrics: Metrics,
@@ -24,9 +24,10 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// What there is to see before anything runs.
-    pub fn of_start(app: &str) -> Self {
-        let apps = vec![AppStatus { name: app.to_owned(), queued: 0, reasons: None }];
+    /// What there is to see of these services before anything runs.
+    pub fn of_start(names: &[String]) -> Self {
+        let app = |name: &String| AppStatus { name: name.clone(), queued: 0, reasons: None };
+        let apps = names.iter().map(app).collect();
         Self {
             ps: Ps { schema: 1, apps, items: Vec::new() },
             obstacle: Some("starting"),
@@ -49,13 +50,16 @@ pub(super) fn answer(asked: &Asked, look: &dyn Fn() -> Sight) -> Vec<u8> {
     let (status, kind, body) = match path {
         "/metrics" => (200, EXPOSITION_TYPE, metrics(&look())),
         "/health" => (200, JSON, "{\"healthy\":true}\n".to_owned()),
-        "/ready" => ready(&look()),
+        "/ready" => ready(&look(), |_| true),
         "/nodes" => match serde_json::to_string(&without_reasons(look().ps)) {
             Ok(text) => (200, JSON, format!("{text}\n")),
             Err(_) => (500, TEXT, refusal(500)),
         },
         "/" => (200, TEXT, "/metrics\n/health\n/ready\n/nodes\n".to_owned()),
-        _ => (404, TEXT, "there are /metrics, /health, /ready and /nodes\n".to_owned()),
+        path => match path.strip_prefix("/ready/") {
+            Some(name) => ready(&look(), |app| app.name == name),
+            None => (404, TEXT, "there are /metrics, /health, /ready and /nodes\n".to_owned()),
+        },
     };
     respond(status, kind, &body, is_head)
 }
@@ -90,13 +94,20 @@ fn without_reasons(mut ps: Ps) -> Ps {
     ps
 }
 
-fn is_of(node: &NodeStatus, app: &AppStatus) -> bool {
-    node.node.rsplit_once('.').is_some_and(|(name, _)| name == app.name)
+/// The name of a node's service, which it tells only where there are several.
+fn service<'a>(node: &'a NodeStatus, apps: &'a [AppStatus]) -> &'a str {
+    let only = || apps.first().map_or("", |app| app.name.as_str());
+    node.service.as_deref().unwrap_or_else(only)
 }
 
-/// Whether every application has a ready node, with the states of all nodes.
-fn ready(sight: &Sight) -> (u16, &'static str, String) {
+/// Whether every service that is asked for has a ready node, with the states of their nodes.
+fn ready(sight: &Sight, is_asked: impl Fn(&AppStatus) -> bool) -> (u16, &'static str, String) {
     let Ps { apps, items, .. } = &sight.ps;
+    let asked: Vec<_> = apps.iter().filter(|app| is_asked(app)).collect();
+    if asked.is_empty() {
+        return (404, TEXT, "there is no such service\n".to_owned());
+    }
+    let is_of = |node: &NodeStatus, app: &AppStatus| service(node, apps) == app.name;
     let has_ready = |app: &AppStatus| items.iter().any(|node| is_of(node, app) && node.state == "ready");
     let open = sight.obstacle.is_none();
     let told = |app: &AppStatus| {
@@ -104,12 +115,12 @@ fn ready(sight: &Sight) -> (u16, &'static str, String) {
         let nodes: Vec<_> = nodes.map(|node| serde_json::json!({ "node": node.node, "state": node.state })).collect();
         serde_json::json!({ "name": app.name, "ready": open && has_ready(app), "nodes": nodes })
     };
-    let all = open && !apps.is_empty() && apps.iter().all(has_ready);
+    let all = open && asked.iter().all(|app| has_ready(app));
     let why = sight.obstacle.or_else(|| {
         let ending = items.iter().any(|node| node.state == "draining");
         (!all).then_some(if ending { "draining" } else { "no node is ready" })
     });
-    let mut body = serde_json::json!({ "ready": all, "apps": apps.iter().map(told).collect::<Vec<_>>() });
+    let mut body = serde_json::json!({ "ready": all, "apps": asked.into_iter().map(told).collect::<Vec<_>>() });
     if let (Some(why), Some(body)) = (why, body.as_object_mut()) {
         body.insert("why".to_owned(), why.into());
     }
@@ -125,7 +136,7 @@ fn metrics(sight: &Sight) -> String {
     for app in &sight.ps.apps {
         page.sample(&[("app", &app.name)], app.queued);
     }
-    nodes(&sight.ps.items, &mut page);
+    nodes(&sight.ps, &mut page);
     workers(&sight.ps.items, &mut page);
     page.family("tierce_worker_ends_total", Kind::Counter, "Workers that have ended, by kind.");
     sight.worker_ends.iter().for_each(|(kind, count)| page.sample(&[("kind", kind)], count));
@@ -137,7 +148,7 @@ fn metrics(sight: &Sight) -> String {
 /// A number of a node or a worker: its name, its kind, what it is, where it is found.
 type Column<T> = (&'static str, Kind, &'static str, fn(&T) -> u64);
 
-fn nodes(nodes: &[NodeStatus], page: &mut Exposition) {
+fn nodes(ps: &Ps, page: &mut Exposition) {
     let columns: [Column<NodeStatus>; 5] = [
         ("tierce_node_ready", Kind::Gauge, "Whether the node is ready.", |node| u64::from(node.state == "ready")),
         ("tierce_node_requests_total", Kind::Counter, "Requests that the node has ended.", |node| node.requests),
@@ -147,8 +158,9 @@ fn nodes(nodes: &[NodeStatus], page: &mut Exposition) {
     ];
     for (name, kind, help, value) in columns {
         page.family(name, kind, help);
-        for node in nodes {
-            page.sample(&[("node", &node.node), ("generation", &node.generation.to_string())], value(node));
+        for node in &ps.items {
+            let (app, generation) = (service(node, &ps.apps), node.generation.to_string());
+            page.sample(&[("app", app), ("node", &node.node), ("generation", &generation)], value(node));
         }
     }
 }

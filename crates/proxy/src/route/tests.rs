@@ -22,12 +22,13 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         time: None,
         request: config::Edits::default(),
         response: config::Edits::default(),
+        service: None,
         action: Action::App(Mounting::Whole),
     }
 }
 
 pub(crate) fn table(list: Vec<config::Route>) -> Routes {
-    Routes::new(&config::Routes { list, ..config::Routes::default() })
+    Routes::new(&config::Routes { list, ..config::Routes::default() }, "", &[])
 }
 
 /// The number of the route that a request takes.

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use testkit::Client;
 use tokio::sync::watch;
 
-use crate::{Address, Backend, Edge, NodeTable, Settings};
+use crate::{Address, Backend, Edge, NodeTable, Service, Settings, route::Routes};
 
 /// Nothing in a test takes longer on a machine that has other things to do.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -55,9 +55,11 @@ impl Scripted {
         let bound =
             crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0, protocol: Protocol::Http }], 1).unwrap();
         let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
+        let services = vec![Service { name: "web".to_owned(), shared, backend: Backend::Workers(nodes) }];
         let mut settings = Settings {
             trusted_proxies: Default::default(),
-            routes: Default::default(),
+            routes: Arc::new(Routes::new(&config::Routes::default(), "web", &services)),
+            services,
             head: http::Limits::default(),
             body: 1 << 20,
             patience: DEADLINE,
@@ -72,7 +74,7 @@ impl Scripted {
             access_log: None,
         };
         change(&mut settings);
-        let edge = crate::serve(bound, settings, &shared, &Backend::Workers(nodes), &sink, 1000).unwrap();
+        let edge = crate::serve(bound, settings, &sink, 1000).unwrap();
         Self { port, end, socket, inbound: Inbound::default(), _edge: edge, _table: table, _log: log }
     }
 

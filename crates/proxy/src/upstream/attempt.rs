@@ -18,7 +18,7 @@ use std::{
 
 use config::UpstreamAddress;
 use http::{Limits, ReceivedHead, Version};
-use policy::{Lease, Ticket, WorkerId, is_idempotent};
+use policy::{Lease, WorkerId, is_idempotent};
 use units::{Cause, Ending, Phase};
 
 use super::{
@@ -34,6 +34,7 @@ use crate::{
     files, queue,
     record::Story,
     request::Request,
+    service::Way,
 };
 
 /// One lost SYN is sent again after a second, the next two seconds later.
@@ -79,14 +80,11 @@ pub(crate) async fn run(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    mut lease: Lease,
+    (way, pools, mut lease): (&Way, &Pools, Lease),
     start_by: Instant,
     story: &mut Story,
 ) -> Result<Ending, Ending> {
     let thread = Rc::clone(&connection.thread);
-    let Some(pools) = thread.upstreams() else {
-        return Err(Ending::new(Cause::ProxyInternalError, Phase::AwaitHead));
-    };
     pools.earn();
     let ticket = lease.ticket();
     let mut tried: Vec<WorkerId> = Vec::new();
@@ -94,7 +92,7 @@ pub(crate) async fn run(
         // It may have gone with a reload in this moment.
         let Some(pool) = pools.find(lease.worker()) else {
             tokio::task::yield_now().await;
-            lease = again(connection, upload, ticket, start_by).await?;
+            lease = queue::readmit(connection, way, ticket, start_by, upload.end()).await?;
             continue;
         };
         let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
@@ -105,7 +103,7 @@ pub(crate) async fn run(
                     drop(lease);
                     return files::answer_wanted(connection, request, upload, story, wanted).await;
                 }
-                let ending = relay::forward(connection, request, upload, answered, story).await;
+                let ending = relay::forward(connection, request, upload, (pools, answered), story).await;
                 drop(lease);
                 return Ok(ending);
             }
@@ -132,29 +130,17 @@ pub(crate) async fn run(
             Failure::Ended(cause) => return Err(Ending::new(cause, Phase::AwaitHead)),
         };
         tried.push(lease.worker());
-        let shared = Arc::clone(&thread.shared);
-        if TRIES_MAX <= tried.len() || !shared.has_ready_worker_but(&tried) || !pools.spend() {
+        if TRIES_MAX <= tried.len() || !pools.shared.has_ready_worker_but(&tried) || !pools.spend() {
             return Err(Ending::new(cause, Phase::AwaitHead));
         }
-        lease = match shared.elsewhere(Instant::now(), ticket, &tried) {
+        lease = match pools.shared.elsewhere(Instant::now(), ticket, &tried) {
             Some(other) => other,
             None => {
                 drop(lease);
-                again(connection, upload, ticket, start_by).await?
+                queue::readmit(connection, way, ticket, start_by, upload.end()).await?
             }
         };
     }
-}
-
-/// Back to the queue, at the old place in the order.
-async fn again(
-    connection: &mut Connection,
-    upload: &Upload,
-    ticket: Ticket,
-    start_by: Instant,
-) -> Result<Lease, Ending> {
-    let turn = connection.thread.shared.readmit(Instant::now(), ticket);
-    queue::wait(connection, turn, start_by, upload.end()).await
 }
 
 /// An attempt on a kept connection, if there is one, or else, or then, on a new one.
@@ -168,7 +154,7 @@ async fn on_one(
     let now = Instant::now();
     if let Some(wire) = pool.take(now, request.method(&connection.input)) {
         story.handed_over(now, Arc::clone(&pool.upstream.label), 0);
-        let result = exchange(connection, request, upload, wire, now).await;
+        let result = exchange(connection, request, upload, (pools, wire), now).await;
         let may_try_again = |connection: &Connection, upload: &Upload| {
             is_idempotent(request.method(&connection.input)) && upload.is_at_hand() && !connection.has_unsent()
         };
@@ -179,7 +165,7 @@ async fn on_one(
     }
     story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
     let wire = connect(connection, upload, pool).await?;
-    let result = exchange(connection, request, upload, wire, Instant::now()).await;
+    let result = exchange(connection, request, upload, (pools, wire), Instant::now()).await;
     answered(result, pool)
 }
 
@@ -236,7 +222,7 @@ async fn exchange(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    mut wire: Wire,
+    (pools, mut wire): (&Pools, Wire),
     now: Instant,
 ) -> Result<(Wire, ReceivedHead, usize), Failure> {
     upload.begin_attempt();
@@ -244,7 +230,7 @@ async fn exchange(
     ask::write(&mut wire.out, connection, request, upload);
     wire.out.extend_from_slice(&connection.input[upload.inline()]);
     connection.deadline.set(now, request.time, Waits::Busy);
-    let mut head = connection.thread.upstreams().map(Pools::take_head).unwrap_or_default();
+    let mut head = pools.take_head();
     let mut interim = 0;
     let length =
         poll_fn(|context| poll_head(connection, request, upload, (&mut wire, &mut head, &mut interim), context))

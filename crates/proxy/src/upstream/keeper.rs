@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::{Upstream, UpstreamTable};
+use crate::service::{Backend, Service};
 
 /// A probe that takes longer has failed.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -36,8 +37,9 @@ const PROBE_LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, f
 
 /// The upstreams of one service; on a local task set. Dropping it ends the probes.
 #[derive(Debug)]
-pub struct Keeper {
-    shared: Arc<Shared>,
+pub(super) struct Keeper {
+    pub(super) name: String,
+    pub(super) shared: Arc<Shared>,
     table: watch::Sender<Arc<UpstreamTable>>,
     sink: LogSink,
     tasks: Vec<(Arc<Upstream>, JoinHandle<()>)>,
@@ -63,29 +65,32 @@ pub struct UpstreamStatus {
 }
 
 impl Keeper {
-    /// Keeps these upstreams from now on, which get requests through `shared`.
-    pub fn start(shared: &Arc<Shared>, config: &config::Config, sink: &LogSink) -> Self {
+    /// Of a service without upstreams.
+    pub(super) fn new(name: &str, shared: Arc<Shared>, sink: &LogSink) -> Self {
         let (table, _) = watch::channel(Arc::default());
-        let mut keeper = Self { shared: Arc::clone(shared), table, sink: sink.clone(), tasks: Vec::new() };
-        keeper.follow(config);
-        keeper
+        Self { name: name.to_owned(), shared, table, sink: sink.clone(), tasks: Vec::new() }
     }
 
-    /// The list, for the edge.
-    pub fn table(&self) -> watch::Receiver<Arc<UpstreamTable>> {
-        self.table.subscribe()
+    /// The service, for the edge.
+    pub(super) fn service(&self) -> Service {
+        let backend = Backend::Upstreams(self.table.subscribe());
+        Service { name: self.name.clone(), shared: Arc::clone(&self.shared), backend }
     }
 
-    /// Follows the configuration: what stays as it was keeps its health and its connections; what has gone finishes what it
-    /// has. Returns how many came and went.
-    pub fn follow(&mut self, config: &config::Config) -> (usize, usize) {
+    /// Keeps these from now on: what stays as it was keeps its health and its connections; what has gone finishes what it
+    /// has. Returns the addresses of those that came, and of those that went.
+    pub(super) fn follow(
+        &mut self,
+        config: &config::Config,
+        wanted: &[config::Upstream],
+    ) -> (Vec<String>, Vec<String>) {
         let now = Instant::now();
         let probe = Arc::new(config.health.clone());
-        let same_probe = |task: &Arc<Upstream>| config.upstreams.contains(&task.config);
-        let (stay, gone): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.tasks).into_iter().partition(|(u, _)| same_probe(u));
-        let left = gone.len();
+        let stays = |upstream: &Arc<Upstream>| wanted.contains(&upstream.config);
+        let (stay, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tasks).into_iter().partition(|(u, _)| stays(u));
+        let (mut came, mut went) = (Vec::new(), Vec::new());
         for (upstream, task) in gone {
+            went.push(upstream.label.name.clone());
             task.abort();
             self.shared.change(now, |dispatch| dispatch.drain_worker(upstream.worker));
             let shared = Arc::clone(&self.shared);
@@ -99,40 +104,20 @@ impl Keeper {
             task.abort();
             self.keep(upstream, &probe);
         }
-        let known = self.tasks.len();
-        for wanted in &config.upstreams {
+        for wanted in wanted {
             if !self.tasks.iter().any(|(upstream, _)| upstream.config == *wanted) {
                 let upstream = Arc::new(self.add(wanted, &probe));
+                came.push(upstream.label.name.clone());
                 self.keep(upstream, &probe);
             }
         }
         let table = self.tasks.iter().map(|(upstream, _)| Arc::clone(upstream)).collect();
         self.table.send_replace(Arc::new(table));
-        (self.tasks.len() - known, left)
+        (came, went)
     }
 
-    /// Changes how the upstream with this address takes part; returns how it does now, and how many requests it has.
-    ///
-    /// # Errors
-    ///
-    /// The addresses that there are, when there is no such.
-    pub fn stand(&self, address: &str, change: impl FnOnce(&mut Standing)) -> Result<(Standing, u32), Vec<String>> {
-        let mut upstreams = self.tasks.iter().map(|(upstream, _)| upstream);
-        let Some(upstream) = upstreams.find(|upstream| upstream.label.name == address) else {
-            return Err(self.tasks.iter().map(|(upstream, _)| upstream.label.name.clone()).collect());
-        };
-        let standing = self.shared.change(Instant::now(), |dispatch| {
-            let mut standing = dispatch.standing(upstream.node);
-            change(&mut standing);
-            dispatch.set_standing(upstream.node, standing);
-            standing
-        });
-        Ok((standing, self.shared.load(upstream.worker).in_flight))
-    }
-
-    /// How each of them is.
-    pub fn status(&self) -> Vec<UpstreamStatus> {
-        self.tasks.iter().map(|(upstream, _)| upstream.status()).collect()
+    pub(super) fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.tasks.iter().map(|(upstream, _)| upstream)
     }
 
     fn add(&self, config: &config::Upstream, probe: &config::Health) -> Upstream {
@@ -217,6 +202,17 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
 }
 
 impl Upstream {
+    /// Changes how it takes part; returns how it does now, and how many requests it has.
+    pub fn stand(&self, change: impl FnOnce(&mut Standing)) -> (Standing, u64) {
+        let standing = self.shared.change(Instant::now(), |dispatch| {
+            let mut standing = dispatch.standing(self.node);
+            change(&mut standing);
+            dispatch.set_standing(self.node, standing);
+            standing
+        });
+        (standing, self.shared.load(self.worker).in_flight.into())
+    }
+
     fn apply(&self, change: HealthChange) {
         self.shared.change(Instant::now(), |dispatch| match change {
             HealthChange::Up => dispatch.resume_worker(self.worker),
@@ -252,7 +248,7 @@ impl Upstream {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    fn status(&self) -> UpstreamStatus {
+    pub(super) fn status(&self) -> UpstreamStatus {
         let host = match &self.config.address {
             UpstreamAddress::Tcp { host, .. } => host.clone(),
             UpstreamAddress::Unix { .. } => String::new(),

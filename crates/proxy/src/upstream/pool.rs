@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::ReceivedHead;
-use policy::{RetryBudget, WorkerId, is_idempotent};
+use policy::{RetryBudget, Shared, WorkerId, is_idempotent};
 use tokio::sync::watch;
 
 use super::{Upstream, UpstreamTable, wire::Wire};
@@ -30,6 +30,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Upstreams and idle connections of one thread.
 #[derive(Debug)]
 pub(crate) struct Pools {
+    pub(crate) shared: Arc<Shared>,
     table: watch::Receiver<Arc<UpstreamTable>>,
     by_worker: RefCell<HashMap<WorkerId, Rc<Pool>>>,
     budget: Cell<RetryBudget>,
@@ -52,8 +53,8 @@ struct Idle {
 }
 
 impl Pools {
-    pub(crate) fn new(table: watch::Receiver<Arc<UpstreamTable>>) -> Self {
-        Self { table, by_worker: RefCell::default(), budget: Cell::default(), heads: RefCell::default() }
+    pub(crate) fn new(shared: Arc<Shared>, table: watch::Receiver<Arc<UpstreamTable>>) -> Self {
+        Self { shared, table, by_worker: RefCell::default(), budget: Cell::default(), heads: RefCell::default() }
     }
 
     /// The upstream that has this place in the dispatch.

@@ -15,6 +15,7 @@ use units::{Cause, Ending, Phase};
 
 use super::{
     attempt::{Answered, move_body},
+    pool::Pools,
     wire::{Came, Expects, Wire},
 };
 use crate::{
@@ -38,7 +39,7 @@ pub(super) async fn forward(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    answered: Answered,
+    (pools, answered): (&Pools, Answered),
     story: &mut Story,
 ) -> Ending {
     let Answered { pool, mut wire, head, length } = answered;
@@ -48,9 +49,7 @@ pub(super) async fn forward(
     connection.deadline.clear();
     let result = poll_fn(|context| download.poll(connection, upload, &mut wire, story, context)).await;
     let is_clean = is_clean(upload, &wire, &head);
-    if let Some(pools) = connection.thread.upstreams() {
-        pools.put_head(head);
-    }
+    pools.put_head(head);
     match result {
         Ok(()) => {
             if is_clean && download.has_ended_by_itself {
