@@ -57,6 +57,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// A connection without a request is closed after this.
 pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
 
+/// Its last request is taken for one of many as long as this, and what it needs is kept for the next one.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+
 /// The same while the edge drains: long enough for what is already on its way.
 pub(crate) const IDLE_TIME_DRAINING: Duration = Duration::from_secs(1);
 
@@ -103,23 +106,54 @@ impl Connection {
 
     /// Serves one request after the other until the connection is to be closed.
     pub(crate) async fn serve(mut self) {
-        let mut head = self.thread.take_head();
-        loop {
-            match self.read_head(&mut head).await {
-                Head::Complete(length) => match request::run(&mut self, &head, length).await {
-                    After::Keep => {}
-                    After::Linger => break self.close_gently().await,
-                    After::Close => break self.say_goodbye().await,
-                    After::Drop => break,
-                },
-                Head::Refused(ending) => {
-                    request::refuse(&mut self, ending).await;
-                    break self.close_gently().await;
-                }
-                Head::None => break self.say_goodbye().await,
+        let mut limit = IDLE_TIME;
+        while self.has_more(limit).await {
+            // Apart, so that what a request needs costs no memory while there is none.
+            match Box::pin(self.serve_awhile()).await {
+                Then::Idle => limit = IDLE_TIME - QUIET_TIME,
+                Then::Over => break,
             }
         }
-        self.thread.give_back(std::mem::take(&mut self.input), std::mem::take(&mut self.out), head);
+        self.thread.buffers.put(std::mem::take(&mut self.input));
+        self.thread.buffers.put(std::mem::take(&mut self.out));
+    }
+
+    /// Waits for the first byte of a request; closes otherwise.
+    async fn has_more(&mut self, limit: Duration) -> bool {
+        let limit = if self.thread.is_draining() { IDLE_TIME_DRAINING } else { limit };
+        self.deadline.set(Instant::now(), limit, Waits::Idle);
+        match self.fill().await {
+            Filled::More => true,
+            Filled::Broken => false,
+            Filled::End | Filled::TimedOut => {
+                self.say_goodbye().await;
+                false
+            }
+        }
+    }
+
+    /// Serves requests as long as they come one after the other.
+    async fn serve_awhile(&mut self) -> Then {
+        let mut head = self.thread.take_head();
+        let then = loop {
+            match self.read_head(&mut head).await {
+                Head::Complete(length) => match request::run(self, &head, length).await {
+                    After::Keep => continue,
+                    After::Linger => self.close_gently().await,
+                    After::Close => self.say_goodbye().await,
+                    After::Drop => {}
+                },
+                Head::Refused(ending) => {
+                    request::refuse(self, ending).await;
+                    self.close_gently().await;
+                }
+                Head::Quiet => break Then::Idle,
+                Head::None => self.say_goodbye().await,
+            }
+            break Then::Over;
+        };
+        self.thread.put_head(head);
+        then
     }
 
     /// Serves nothing, and says why.
@@ -149,9 +183,8 @@ impl Connection {
             } else if self.ended {
                 return Head::None;
             } else {
-                let limit = if self.thread.is_draining() { IDLE_TIME_DRAINING } else { IDLE_TIME };
-                self.deadline.set(Instant::now(), limit, Waits::Idle);
-                self.thread.put_buffer(std::mem::take(&mut self.out));
+                self.deadline.set(Instant::now(), QUIET_TIME, Waits::Idle);
+                self.thread.buffers.put(std::mem::take(&mut self.out));
             }
             if self.ended {
                 return Head::None;
@@ -161,7 +194,10 @@ impl Connection {
                 Filled::End if self.input.is_empty() => return Head::None,
                 Filled::End => return Head::Refused(Ending::new(Cause::ClientClosed, Phase::ReadHead)),
                 Filled::Broken => return Head::None,
-                Filled::TimedOut if self.input.is_empty() => return Head::None,
+                Filled::TimedOut if self.input.is_empty() => {
+                    let is_over = self.thread.is_draining() || self.deadline.was_cut_short();
+                    return if is_over { Head::None } else { Head::Quiet };
+                }
                 Filled::TimedOut => return Head::Refused(Ending::new(Cause::ClientTimedOut, Phase::ReadHead)),
             }
         }
@@ -200,7 +236,7 @@ impl Connection {
             return Poll::Ready(Filled::End);
         }
         if self.input.capacity() == 0 {
-            self.input = self.thread.take_buffer();
+            self.input = self.thread.buffers.take_short();
         }
         if self.input.capacity() - self.input.len() < LEAST_ROOM {
             self.input.reserve(FIRST_ROOM.max(self.input.len()));
@@ -209,7 +245,7 @@ impl Connection {
             Poll::Pending => {
                 // An idle connection holds no memory.
                 if self.input.is_empty() {
-                    self.thread.put_buffer(std::mem::take(&mut self.input));
+                    self.thread.buffers.put(std::mem::take(&mut self.input));
                 }
                 return Poll::Pending;
             }
@@ -367,6 +403,14 @@ enum Head {
     Complete(usize),
     /// It will not be served; the ending says why.
     Refused(Ending),
+    /// No request has come for a while.
+    Quiet,
     /// The connection is over.
     None,
+}
+
+/// What becomes of a connection that has nothing to serve.
+enum Then {
+    Idle,
+    Over,
 }

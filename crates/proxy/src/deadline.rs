@@ -27,15 +27,25 @@ pub(crate) enum Waits {
 #[derive(Debug)]
 struct Entry {
     at: Cell<Option<Instant>>,
-    passed: Cell<bool>,
+    passed: Cell<Passed>,
     waits: Cell<Waits>,
+    /// Since when it waits.
+    since: Cell<Instant>,
     waker: RefCell<Option<Waker>>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passed {
+    No,
+    InTime,
+    /// To make room, or because all is to end.
+    Early,
+}
+
 impl Entry {
-    fn fire(&self) {
+    fn fire(&self, passed: Passed) {
         self.at.set(None);
-        self.passed.set(true);
+        self.passed.set(passed);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }
@@ -53,8 +63,9 @@ impl Deadlines {
     pub(crate) fn register(self: &Rc<Self>) -> Deadline {
         let entry = Rc::new(Entry {
             at: Cell::new(None),
-            passed: Cell::new(false),
+            passed: Cell::new(Passed::No),
             waits: Cell::new(Waits::Busy),
+            since: Cell::new(Instant::now()),
             waker: RefCell::new(None),
         });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
@@ -65,7 +76,7 @@ impl Deadlines {
     pub(crate) fn sweep(&self, now: Instant) {
         for (_, entry) in self.entries.borrow().iter() {
             if entry.at.get().is_some_and(|at| at <= now) {
-                entry.fire();
+                entry.fire(Passed::InTime);
             }
         }
     }
@@ -75,10 +86,11 @@ impl Deadlines {
         let entries = self.entries.borrow();
         let idle = entries.iter().map(|(_, entry)| entry).filter(|entry| entry.waits.get() == Waits::Idle);
         match which {
-            Which::All => idle.for_each(|entry| entry.fire()),
+            Which::All => idle.for_each(|entry| entry.fire(Passed::Early)),
             Which::Longest => {
-                if let Some(entry) = idle.filter(|entry| !entry.passed.get()).min_by_key(|entry| entry.at.get()) {
-                    entry.fire();
+                let waiting = idle.filter(|entry| entry.passed.get() == Passed::No);
+                if let Some(entry) = waiting.min_by_key(|entry| entry.since.get()) {
+                    entry.fire(Passed::Early);
                 }
             }
         }
@@ -111,25 +123,31 @@ impl Deadline {
     /// It passes `after` from `now`, unless it is set again.
     pub(crate) fn set(&self, now: Instant, after: Duration, waits: Waits) {
         self.entry.at.set(now.checked_add(after));
-        self.entry.passed.set(false);
+        self.entry.passed.set(Passed::No);
         self.entry.waits.set(waits);
+        self.entry.since.set(now);
     }
 
     /// It does not pass.
     pub(crate) fn clear(&self) {
         self.entry.at.set(None);
-        self.entry.passed.set(false);
+        self.entry.passed.set(Passed::No);
         self.entry.waits.set(Waits::Busy);
     }
 
     /// Whether it can pass.
     pub(crate) fn is_set(&self) -> bool {
-        self.entry.at.get().is_some() || self.entry.passed.get()
+        self.entry.at.get().is_some() || self.entry.passed.get() != Passed::No
+    }
+
+    /// Whether it has passed before its time: the connection is to end.
+    pub(crate) fn was_cut_short(&self) -> bool {
+        self.entry.passed.get() == Passed::Early
     }
 
     /// Whether it has passed; if not, the task is woken when it does.
     pub(crate) fn poll(&self, context: &Context<'_>) -> bool {
-        if self.entry.passed.get() {
+        if self.entry.passed.get() != Passed::No {
             return true;
         }
         let mut waker = self.entry.waker.borrow_mut();
@@ -177,10 +195,11 @@ mod tests {
         let (all, now) = (Rc::new(Deadlines::default()), Instant::now());
         let [busy, old, new] = [(); 3].map(|()| all.register());
         busy.set(now, Duration::from_secs(1), Waits::Busy);
-        old.set(now, Duration::from_secs(2), Waits::Idle);
-        new.set(now, Duration::from_secs(3), Waits::Idle);
+        old.set(now, Duration::from_secs(9), Waits::Idle);
+        new.set(now + Duration::from_secs(1), Duration::from_secs(1), Waits::Idle);
         all.end_idle(Which::Longest);
         assert_eq!([&busy, &old, &new].map(passed), [false, true, false]);
+        assert_eq!([&busy, &old, &new].map(Deadline::was_cut_short), [false, true, false]);
         all.end_idle(Which::All);
         assert_eq!([&busy, &old, &new].map(passed), [false, true, true]);
     }

@@ -1,7 +1,8 @@
 //! Files of a directory as responses: which file a path names, in which coding, under which conditions.
 //!
 //! Invariant: nothing outside the directory is ever opened, however the path is spelt and wherever links lead. Directories are not
-//! listed; what is no file is nobody's, and the application is asked.
+//! listed; what is no file is nobody's, and the application is asked. What this needs lies in a box, so that a request which
+//! asks for no file is not the larger for it.
 
 mod open; // a path below a directory, and nothing else
 mod kind; // Content-Type by the end of a name

@@ -10,6 +10,7 @@ mod stream; // TCP, Unix or TLS
 mod edge; // the threads, from start to drain
 mod thread; // what the connections of one thread share
 mod arrive; // what comes before the first request: a proxy's header, a TLS handshake
+mod buffers; // lent to connections while bytes are there
 mod connection; // buffers, reading and writing, keep-alive
 mod deadline; // one deadline a connection, swept in ticks
 mod request; // the life of a request

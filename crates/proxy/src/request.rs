@@ -154,7 +154,7 @@ async fn answer(
         // What is complete needs no word that nobody wants it.
         attempt.over = attempt.mailbox.look(|mail| mail.last);
         drop(attempt);
-        return files::answer_wanted(connection, request, upload, story, wanted).await;
+        return Box::pin(files::answer_wanted(connection, request, upload, story, wanted)).await;
     }
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }

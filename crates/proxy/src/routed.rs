@@ -62,7 +62,7 @@ pub(crate) async fn answer(
         }
         Some((route, Action::Files(directory))) => {
             let taken = route.taken(request.head.path.of(&connection.input));
-            files::answer(connection, request, upload, story, (directory, taken)).await
+            Box::pin(files::answer(connection, request, upload, story, (directory, taken))).await
         }
         Some((_, Action::App(_))) | None => mounted(connection, request, upload, story).await,
     }
@@ -77,7 +77,7 @@ async fn mounted(
 ) -> Result<Option<Ending>, Ending> {
     let settings = connection.thread.settings();
     let Some((mount, taken)) = settings.routes.files(request.head.path.of(&connection.input)) else { return Ok(None) };
-    files::answer(connection, request, upload, story, (Path::new(&mount.directory), taken)).await
+    Box::pin(files::answer(connection, request, upload, story, (Path::new(&mount.directory), taken))).await
 }
 
 fn location(connection: &Connection, request: &Request<'_>, to: &[Piece]) -> Vec<u8> {

@@ -22,6 +22,7 @@ use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
     Settings, arrive,
+    buffers::Buffers,
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
@@ -36,11 +37,11 @@ use crate::{
 /// Access-log bytes that are gathered before they go to the log as one block; what is less goes with the next tick.
 const LOG_BLOCK: usize = 32 * 1024;
 
-/// Buffers and heads kept for the next connection.
+/// Heads kept for the next connection.
 const SPARE: usize = 256;
 
-/// A buffer that has grown beyond this is not kept.
-const SPARE_SIZE: usize = 64 * 1024;
+/// Buffers that are not needed are looked for once in so many ticks.
+const TIDY_TICKS: u32 = 40;
 
 /// After so many connections at a time it is worth giving memory back once they have ended.
 const BURST: usize = 128;
@@ -80,7 +81,7 @@ pub(crate) struct Thread {
     sink: LogSink,
     pub(crate) counts: Arc<Counts>,
     log: RefCell<Vec<u8>>,
-    buffers: RefCell<Vec<Vec<u8>>>,
+    pub(crate) buffers: Buffers,
     heads: RefCell<Vec<RequestHead>>,
 }
 
@@ -125,7 +126,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         sink,
         counts,
         log: RefCell::default(),
-        buffers: RefCell::default(),
+        buffers: Buffers::default(),
         heads: RefCell::default(),
     });
     thread.take_over(settings);
@@ -271,7 +272,9 @@ impl Thread {
     }
 
     async fn tick(self: Rc<Self>) {
+        let mut ticks = 0u32;
         loop {
+            ticks = ticks.wrapping_add(1);
             tokio::time::sleep(TICK).await;
             let now = Instant::now();
             self.deadlines.sweep(now);
@@ -279,8 +282,11 @@ impl Thread {
             self.ways.borrow().iter().for_each(|way| way.tidy(now));
             self.wall.set(wall_clock());
             self.flush_log();
+            if ticks.is_multiple_of(TIDY_TICKS) {
+                self.buffers.tidy();
+            }
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
-                self.buffers.borrow_mut().clear();
+                self.buffers.clear();
                 sys::release_memory();
             }
         }
@@ -382,26 +388,11 @@ impl Thread {
         }
     }
 
-    pub(crate) fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.borrow_mut().pop().unwrap_or_default()
-    }
-
-    pub(crate) fn put_buffer(&self, mut buffer: Vec<u8>) {
-        let mut buffers = self.buffers.borrow_mut();
-        if 0 < buffer.capacity() && buffer.capacity() <= SPARE_SIZE && buffers.len() < SPARE {
-            buffer.clear();
-            buffers.push(buffer);
-        }
-    }
-
     pub(crate) fn take_head(&self) -> RequestHead {
         self.heads.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// A connection has ended; what it used serves the next.
-    pub(crate) fn give_back(&self, input: Vec<u8>, out: Vec<u8>, head: RequestHead) {
-        self.put_buffer(input);
-        self.put_buffer(out);
+    pub(crate) fn put_head(&self, head: RequestHead) {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < SPARE {
             heads.push(head);

@@ -101,7 +101,7 @@ pub(crate) async fn run(
                 if let Some(wanted) = relay::wanted(connection, &answered) {
                     relay::finish(connection, upload, answered);
                     drop(lease);
-                    return files::answer_wanted(connection, request, upload, story, wanted).await;
+                    return Box::pin(files::answer_wanted(connection, request, upload, story, wanted)).await;
                 }
                 let ending = relay::forward(connection, request, upload, (pools, answered), story).await;
                 drop(lease);
@@ -226,7 +226,7 @@ async fn exchange(
     now: Instant,
 ) -> Result<(Wire, ReceivedHead, usize), Failure> {
     upload.begin_attempt();
-    wire.out = connection.thread.take_buffer();
+    wire.out = connection.thread.buffers.take_short();
     ask::write(&mut wire.out, connection, request, upload);
     wire.out.extend_from_slice(&connection.input[upload.inline()]);
     connection.deadline.set(now, request.time, Waits::Busy);

@@ -165,7 +165,7 @@ impl Download {
         connection.closing |= !keep;
         let mut out = mem::take(&mut connection.out);
         if out.capacity() == 0 {
-            out = connection.thread.take_buffer();
+            out = connection.thread.buffers.take_short();
         }
         http::write_status_line(&mut out, head.status, head.reason.of(&wire.input));
         let ours: &[&[u8]] = match connection.thread.settings().expose {

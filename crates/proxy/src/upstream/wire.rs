@@ -13,13 +13,14 @@ use std::{
 use socket2::SockRef;
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::{stream::Stream, thread::Thread};
+use crate::{
+    buffers::{LONG, SHORT},
+    stream::Stream,
+    thread::Thread,
+};
 
-/// Room for the first read, which holds most answers whole.
-const FIRST_ROOM: usize = 8 * 1024;
-
-/// Room for reads of a body that is being moved.
-const BODY_ROOM: usize = 64 * 1024;
+/// There is so much room at least for a read that goes on.
+const LEAST_ROOM: usize = 1024;
 
 /// What came of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +68,25 @@ impl Wire {
 
     /// Appends what has arrived to `input`.
     pub(super) fn poll_read(&mut self, context: &mut Context<'_>, thread: &Thread, expects: Expects) -> Poll<Came> {
-        if self.input.capacity() == 0 {
-            self.input = thread.take_buffer();
+        match expects {
+            Expects::Head if self.input.capacity() == 0 => {
+                self.input = thread.buffers.take_short();
+                self.input.reserve_exact(SHORT);
+            }
+            Expects::Body if self.input.is_empty() && self.input.capacity() < LONG => {
+                thread.buffers.put(std::mem::replace(&mut self.input, thread.buffers.take_long()));
+            }
+            _ => self.input.reserve(LEAST_ROOM),
         }
-        let room = if expects == Expects::Head { FIRST_ROOM } else { BODY_ROOM };
-        self.input.reserve(room);
         loop {
             return match self.stream.poll_read(context, &mut self.input) {
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    // While an answer is awaited its buffer serves others.
+                    if self.input.is_empty() {
+                        thread.buffers.put(std::mem::take(&mut self.input));
+                    }
+                    Poll::Pending
+                }
                 Poll::Ready(Ok(0)) => Poll::Ready(Came::End),
                 Poll::Ready(Ok(_)) => Poll::Ready(Came::More),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -114,7 +126,7 @@ impl Wire {
 
     /// Its buffers serve others while it is idle.
     pub(super) fn rest(&mut self, thread: &Thread) {
-        thread.put_buffer(std::mem::take(&mut self.input));
-        thread.put_buffer(std::mem::take(&mut self.out));
+        thread.buffers.put(std::mem::take(&mut self.input));
+        thread.buffers.put(std::mem::take(&mut self.out));
     }
 }
