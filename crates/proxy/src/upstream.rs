@@ -7,8 +7,10 @@ mod keeper; // probes, ejection, the list of upstreams
 mod pool; // connections that wait for the next request
 mod wire; // one connection
 mod ask; // a request's head on its way out
+mod packet; // the same for one that speaks uwsgi
 mod attempt; // one attempt after the other
 mod relay; // the answer on its way back
+mod tunnel; // what has left HTTP
 
 use std::{
     net::SocketAddr,
@@ -19,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use config::UpstreamAddress;
+use config::{Protocol, UpstreamAddress};
 use policy::{Health, HealthChange, NodeId, NodeLabel, Shared, WorkerId};
 use tokio::sync::Notify;
 
@@ -58,6 +60,10 @@ impl Upstream {
 
     fn address(&self) -> &UpstreamAddress {
         &self.config.address
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.config.protocol
     }
 
     fn change_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {

@@ -40,6 +40,8 @@ pub enum Cause {
     QueueFull,
     /// No worker has started the request within `limits.queue`.
     QueueTimeout,
+    /// Nothing has moved for `limits.tunnel` on a connection that had left HTTP.
+    TunnelTimeout,
     /// What an upstream has sent is no response, or one that could be read in two ways.
     UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
@@ -93,7 +95,7 @@ impl Ending {
             Cause::ClientTimedOut => Some(408),
             Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
-            Cause::HttpResponseTimeout | Cause::ConnectionTimeout => Some(504),
+            Cause::HttpResponseTimeout | Cause::ConnectionTimeout | Cause::TunnelTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
             Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
             Cause::DestinationUnavailable => Some(503),
@@ -107,7 +109,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 21] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -128,6 +130,7 @@ impl Cause {
         "connection_timeout",
         "destination_unavailable",
         "upstream_protocol_error",
+        "tunnel_timeout",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -153,6 +156,7 @@ impl Cause {
             Self::ConnectionTimeout => 17,
             Self::DestinationUnavailable => 18,
             Self::UpstreamProtocolError => 19,
+            Self::TunnelTimeout => 20,
         }
     }
 
