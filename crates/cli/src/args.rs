@@ -116,7 +116,7 @@ pub(crate) struct Edge {
     /// Where to listen: HOST:PORT, :PORT, unix:PATH, http://… or uwsgi://…; may be repeated
     #[arg(short, long, value_name = "ADDRESS")]
     pub(crate) bind: Vec<String>,
-    /// Where requests go: http://HOST:PORT or unix:PATH; may be repeated
+    /// Where requests go: http://HOST:PORT, unix:PATH, uwsgi://HOST:PORT or uwsgi:PATH; may be repeated
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Vec<String>,
     /// Threads

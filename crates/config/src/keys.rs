@@ -35,7 +35,7 @@ pub(crate) const KEYS: &[Key] = &[
         "list of URLs or tables",
         "none",
         "`--upstream`",
-        "In place of `app`: other servers that answer, in HTTP/1.1, as `http://HOST:PORT` or `unix:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them.",
+        "In place of `app`: other servers that answer, in HTTP/1.1 as `http://HOST:PORT` or `unix:PATH`, in the uwsgi protocol as `uwsgi://HOST:PORT` or `uwsgi:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them. WebSocket passes to those that speak HTTP. Those that speak uwsgi are told what nginx's `uwsgi_params` tell, with the client in `REMOTE_ADDR`; a body in chunks that is longer than 64 KiB gets 411, as its length has to be told first.",
     ),
     key(
         "health.path",
@@ -225,6 +225,13 @@ pub(crate) const KEYS: &[Key] = &[
         "none",
         "",
         "The most requests in flight in all workers together, for example as many as the database has connections.",
+    ),
+    key(
+        "limits.tunnel",
+        "duration",
+        "`\"1h\"`",
+        "",
+        "How long a WebSocket connection to an upstream may be silent in both directions; then it is closed.",
     ),
     key(
         "limits.on_disconnect",
@@ -481,7 +488,11 @@ const FOREIGN: &[(&str, &str)] = &[
     ("certfile", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
     ("ssl_certificate", "write `tls = { certificate = \"cert.pem\", key = \"key.pem\" }`"),
     ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("uwsgi_pass", "write `upstream = [\"uwsgi://HOST:PORT\"]`"),
     ("backend", "write `upstream = [\"http://HOST:PORT\"]`"),
+    ("timeout-tunnel", "write `limits.tunnel`"),
+    ("stream-timeout", "write `limits.tunnel`"),
+    ("websocket-timeout", "write `limits.tunnel`"),
     ("backlog", "not needed: it is 4096"),
 ];
 

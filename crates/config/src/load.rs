@@ -330,6 +330,7 @@ fn limits(values: &mut Values) -> Limits {
         queue: values.duration("limits.queue", positive.clone()).unwrap_or(SECONDS_30),
         queue_length: values.number("limits.queue_length", 1..=1_000_000).unwrap_or(10_000),
         in_flight: values.number("limits.in_flight", 1..=1_000_000),
+        tunnel: values.duration("limits.tunnel", Duration::from_millis(1)..=365 * day).unwrap_or(SECONDS_60 * 60),
         on_disconnect: values
             .choice("limits.on_disconnect", &[("finish", OnDisconnect::Finish), ("interrupt", OnDisconnect::Interrupt)])
             .unwrap_or(OnDisconnect::Finish),

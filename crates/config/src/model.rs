@@ -104,6 +104,8 @@ pub struct Limits {
     pub age: Option<Duration>,
     /// Beyond which memory (PSS) a worker is replaced.
     pub memory: Option<Bytes>,
+    /// How long a connection that has left HTTP may be silent.
+    pub tunnel: Duration,
     /// How long fewer workers must have been enough before one leaves, where their number adapts.
     pub idle: Duration,
     /// From starting a node to its being ready.
@@ -112,11 +114,13 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// Another server that answers requests, in HTTP/1.1.
+/// Another server that answers requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     /// Where it is.
     pub address: UpstreamAddress,
+    /// What is spoken there.
+    pub protocol: Protocol,
     /// Its share, compared with the others'.
     pub weight: u32,
     /// When it gets requests.

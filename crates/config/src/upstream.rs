@@ -1,4 +1,5 @@
-//! Other servers that answer: `http://HOST:PORT`, `unix:PATH`, or a table with one of these and what else is to be said.
+//! Other servers that answer: `http://HOST:PORT`, `unix:PATH`, `uwsgi://HOST:PORT`, `uwsgi:PATH`, or a table with one of these and
+//! what else is to be said.
 
 use std::{path::Path, time::Duration};
 
@@ -66,8 +67,9 @@ pub(crate) fn health(values: &mut Values) -> Health {
 fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
     let entries = match &given.raw {
         Raw::Text(text) => {
-            let address = address(values, given, text, project)?;
-            return Some(Upstream { address, weight: 1, role: UpstreamRole::Usual, max_concurrency: MAX_CONCURRENCY });
+            let (protocol, address) = address(values, given, text, project)?;
+            let (role, max_concurrency) = (UpstreamRole::Usual, MAX_CONCURRENCY);
+            return Some(Upstream { address, protocol, weight: 1, role, max_concurrency });
         }
         Raw::Table(entries) => entries,
         other => {
@@ -97,42 +99,42 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
             }
         }
     }
-    let Some(address) = at else {
+    let Some((protocol, address)) = at else {
         let hint = Some("write { url = \"http://HOST:PORT\" }".to_owned());
         values.reject("upstream", given, "the `url` is missing", hint);
         return None;
     };
-    Some(Upstream { address, weight, role, max_concurrency: most })
+    Some(Upstream { address, protocol, weight, role, max_concurrency: most })
 }
 
 fn small(number: i64) -> u32 {
     u32::try_from(number).expect("its range was checked")
 }
 
-fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<UpstreamAddress> {
+fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<(Protocol, UpstreamAddress)> {
     parse(text, project).map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
 }
 
 /// The same words as in `listen`, but that it has to be somewhere: no wildcard, no port 0, and nothing of a path.
-fn parse(text: &str, project: &Path) -> Result<UpstreamAddress, Wrong> {
-    let hint = || Some("write http://HOST:PORT or unix:PATH".to_owned());
+fn parse(text: &str, project: &Path) -> Result<(Protocol, UpstreamAddress), Wrong> {
+    let hint = || Some("write http://HOST:PORT or unix:PATH; uwsgi://HOST:PORT or uwsgi:PATH for uWSGI".to_owned());
     if text.starts_with("https://") {
         let hint = Some("write http://, if the network between is yours".to_owned());
         return Err((format!("{text:?}: this version does not speak TLS to upstreams"), hint));
     }
-    if text.starts_with("uwsgi:") {
-        return Err((format!("{text:?}: this version does not speak uwsgi to upstreams"), hint()));
-    }
-    let rest = text.strip_prefix("http://").unwrap_or(text);
-    if rest.trim_end_matches('/').contains('/') && !text.starts_with("unix:") {
+    let is_socket = text.starts_with("unix:") || text.starts_with("uwsgi:") && !text.starts_with("uwsgi://");
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("uwsgi://")).unwrap_or(text);
+    if rest.trim_end_matches('/').contains('/') && !is_socket {
         let what = format!("{text:?}: the path of a request is passed on as it is, an upstream has none");
         return Err((what, hint()));
     }
     match listen::parse(text, project) {
-        Ok(Listen::Unix { path, protocol: Protocol::Http, .. }) => Ok(UpstreamAddress::Unix { path }),
-        Ok(Listen::Tcp { host, port, .. }) if port != 0 && host != "0.0.0.0" => Ok(UpstreamAddress::Tcp { host, port }),
+        Ok(Listen::Unix { path, protocol, .. }) => Ok((protocol, UpstreamAddress::Unix { path })),
+        Ok(Listen::Tcp { host, port, protocol }) if port != 0 && host != "0.0.0.0" => {
+            Ok((protocol, UpstreamAddress::Tcp { host, port }))
+        }
         Ok(_) => Err((format!("{text:?} is not where a server can be"), hint())),
-        Err((what, _)) => Err((what, hint())),
+        Err((what, own)) => Err((what, if text.starts_with("uwsgi:") { own } else { hint() })),
     }
 }
 
@@ -142,15 +144,20 @@ mod tests {
 
     #[test]
     fn addresses() {
-        for (text, expected) in [
-            ("http://127.0.0.1:8190", "127.0.0.1:8190"),
-            ("http://app.internal/", "app.internal:80"),
-            ("127.0.0.1:1", "127.0.0.1:1"),
-            ("http://[::1]:81", "[::1]:81"),
-            ("unix:run/app.sock", "unix:/p/run/app.sock"),
+        use Protocol::{Http, Uwsgi};
+        for (text, protocol, expected) in [
+            ("http://127.0.0.1:8190", Http, "127.0.0.1:8190"),
+            ("http://app.internal/", Http, "app.internal:80"),
+            ("127.0.0.1:1", Http, "127.0.0.1:1"),
+            ("http://[::1]:81", Http, "[::1]:81"),
+            ("unix:run/app.sock", Http, "unix:/p/run/app.sock"),
+            ("uwsgi://app.internal:3031", Uwsgi, "app.internal:3031"),
+            ("uwsgi://[::1]:3031/", Uwsgi, "[::1]:3031"),
+            ("uwsgi:run/app.sock", Uwsgi, "unix:/p/run/app.sock"),
+            ("uwsgi:/run/app.sock", Uwsgi, "unix:/run/app.sock"),
         ] {
-            let parsed = parse(text, Path::new("/p")).map(|address| address.to_string());
-            assert_eq!(parsed.as_deref(), Ok(expected), "{text}");
+            let parsed = parse(text, Path::new("/p")).map(|(protocol, address)| (protocol, address.to_string()));
+            assert_eq!(parsed, Ok((protocol, expected.to_owned())), "{text}");
         }
         for text in [
             "https://a",
@@ -158,8 +165,12 @@ mod tests {
             "http://a:0",
             ":80",
             "http://:80",
-            "uwsgi://a:1",
-            "uwsgi:a",
+            "uwsgi://a",
+            "uwsgi://a:0",
+            "uwsgi://:3031",
+            "uwsgi://a:1/b",
+            "uwsgi:a:3031",
+            "uwsgi:",
             "unix:",
             "a",
             "",

@@ -24,8 +24,8 @@ fn describe(config: &Config) -> String {
     if config.upstreams.is_empty() {
         line("app", config.app.to_string());
     }
-    for Upstream { address, weight, role, max_concurrency } in &config.upstreams {
-        line("upstream", format!("{address}, {weight}, {role:?}, {max_concurrency}"));
+    for Upstream { address, protocol, weight, role, max_concurrency } in &config.upstreams {
+        line("upstream", format!("{protocol}, {address}, {weight}, {role:?}, {max_concurrency}"));
     }
     if !config.upstreams.is_empty() {
         line("health", format!("{:?}", config.health));

@@ -12,11 +12,13 @@ mod fields; // what the fields mean for framing and connection
 mod head; // a request's head as spans of the buffer that it came in
 mod parse; // bytes to head, or the reason to refuse
 mod uwsgi; // the same out of a packet of variables
+mod packet; // such a packet, for servers that speak uwsgi
 mod forwarded; // what proxies tell of the client
 mod proxy_header; // what a proxy that passes bytes through puts before them
 mod body; // a body's bytes out of its framing
 mod response; // status line, fields and framing of a response
 mod received; // an upstream's response: bytes to head
+mod upgrade; // leaving HTTP for WebSocket
 mod conditional; // conditions, ranges and codings of what is asked for
 mod date; // the Date field, and dates that clients send
 
@@ -26,6 +28,7 @@ pub use date::{DateCache, parse_date, write_date};
 pub use fields::could_be_taken_for_ours;
 pub use forwarded::{Forwarded, Origin, forwarded};
 pub use head::{Field, FieldKind, Framing, Gateway, Limits, Refusal, RequestHead, Scheme, Span, Version};
+pub use packet::PacketWriter;
 pub use parse::{HeadScan, asks_for_head, parse_request};
 pub use path::{Named, has_dot_segments, path_prefix, relative_path};
 pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header};
@@ -34,4 +37,5 @@ pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,
     write_field, write_fields_without, write_status_line,
 };
+pub use upgrade::{asks_for_websocket, switches_to_websocket};
 pub use uwsgi::parse_uwsgi;

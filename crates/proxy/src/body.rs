@@ -16,6 +16,7 @@ use http::{BodyDecoder, Framing, RequestHead};
 use link::{BODY_WINDOW, BodyLength, Kind, flags};
 use units::{Cause, Ending, Phase};
 
+pub(crate) use self::pass::CONTINUE;
 use crate::{
     connection::{Connection, Filled},
     deadline::{Deadline, Waits},
@@ -241,7 +242,7 @@ impl Upload {
         self.credit = self.credit.saturating_add(read).min(BODY_WINDOW);
         let waits = self.expects_continue && connection.input.len() <= self.head;
         if wanted && waits && answer != Answer::Begun {
-            connection.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            connection.out.extend_from_slice(CONTINUE);
         }
         if wanted {
             self.expects_continue = false;

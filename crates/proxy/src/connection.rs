@@ -284,8 +284,18 @@ impl Connection {
         !self.out.is_empty() || self.stream.holds_bytes()
     }
 
-    /// Sends `out`. Ready with `false` when the client is gone or takes nothing.
+    /// Sends `out`; not for longer than [`WRITE_STALL`] if the client takes nothing.
     pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Sent> {
+        let waiting = self.out.len();
+        let result = self.poll_send(context);
+        if result.is_pending() && self.is_stalled(self.out.len() < waiting, context) {
+            return Poll::Ready(Sent::TimedOut);
+        }
+        result
+    }
+
+    /// Sends `out`, however long that takes.
+    pub(crate) fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Sent> {
         let mut sent = 0;
         let result = loop {
             if sent == self.out.len() {
@@ -304,10 +314,12 @@ impl Connection {
         } else {
             self.out.drain(..sent);
         }
-        if result.is_pending() && self.is_stalled(0 < sent, context) {
-            return Poll::Ready(Sent::TimedOut);
-        }
         result
+    }
+
+    /// Says that nothing more will be sent; what the client sends is still read.
+    pub(crate) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_shutdown_write(context)
     }
 
     /// Sends some bytes of a file, and tells how many; `out` has to be empty.

@@ -34,6 +34,8 @@ pub struct Settings {
     pub time: Duration,
     /// The longest wait for a worker that starts the request.
     pub queue: Duration,
+    /// How long a connection that has left HTTP may be silent.
+    pub tunnel: Duration,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
@@ -82,6 +84,7 @@ impl Settings {
             patience: BODY_PATIENCE,
             time: config.limits.time,
             queue: config.limits.queue,
+            tunnel: config.limits.tunnel,
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,

@@ -445,6 +445,7 @@ fn explain(cause: Cause) -> &'static str {
         Cause::NoRoute => "nothing here answers requests for this host and path.",
         Cause::QueueFull => "too many requests are waiting.",
         Cause::QueueTimeout => "no worker became free in time.",
+        Cause::TunnelTimeout => "nothing has moved on this connection for too long.",
         Cause::ProxyInternalError => "the server itself failed.",
         Cause::WorkerCrashed => "the worker process ended while it was running this request.",
     }

@@ -8,8 +8,10 @@ mod keeper; // probes, ejection, the list of upstreams of one
 mod pool; // connections that wait for the next request
 mod wire; // one connection
 mod ask; // a request's head on its way out
+mod packet; // the same for one that speaks uwsgi
 mod attempt; // one attempt after the other
 mod relay; // the answer on its way back
+mod tunnel; // what has left HTTP
 
 use std::{
     net::SocketAddr,
@@ -20,7 +22,7 @@ use std::{
     time::Instant,
 };
 
-use config::UpstreamAddress;
+use config::{Protocol, UpstreamAddress};
 use policy::{Health, HealthChange, NodeId, NodeLabel, Shared, WorkerId};
 use tokio::sync::Notify;
 
@@ -62,6 +64,10 @@ impl Upstream {
 
     fn address(&self) -> &UpstreamAddress {
         &self.config.address
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.config.protocol
     }
 
     fn change_health<T>(&self, change: impl FnOnce(&mut Health) -> T) -> T {

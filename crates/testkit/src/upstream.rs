@@ -121,6 +121,22 @@ impl Caller {
         self.buffer.is_empty() && !matches!(self.stream.read(&mut [0]), Ok(1..))
     }
 
+    /// Waits for the next byte and leaves it unread.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn arrived(&self) {
+        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
+    }
+
+    /// The same connection for another thread, when nothing of it is left unread.
+    ///
+    /// # Panics
+    /// When the system fails.
+    pub fn stream(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// Sends nothing more.
     pub fn end(&self) {
         // It may have gone already, which is the same.

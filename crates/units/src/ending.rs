@@ -42,6 +42,8 @@ pub enum Cause {
     QueueFull,
     /// No worker has started the request within `limits.queue`.
     QueueTimeout,
+    /// Nothing has moved for `limits.tunnel` on a connection that had left HTTP.
+    TunnelTimeout,
     /// What an upstream has sent is no response, or one that could be read in two ways.
     UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
@@ -96,7 +98,7 @@ impl Ending {
             Cause::ClientTimedOut => Some(408),
             Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
-            Cause::HttpResponseTimeout | Cause::ConnectionTimeout => Some(504),
+            Cause::HttpResponseTimeout | Cause::ConnectionTimeout | Cause::TunnelTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
             Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
             Cause::DestinationUnavailable => Some(503),
@@ -110,7 +112,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 21] = [
+    pub const NAMES: [&str; 22] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -132,6 +134,7 @@ impl Cause {
         "destination_unavailable",
         "upstream_protocol_error",
         "no_route",
+        "tunnel_timeout",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -158,6 +161,7 @@ impl Cause {
             Self::DestinationUnavailable => 18,
             Self::UpstreamProtocolError => 19,
             Self::NoRoute => 20,
+            Self::TunnelTimeout => 21,
         }
     }
 

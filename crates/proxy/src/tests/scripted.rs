@@ -65,6 +65,7 @@ impl Scripted {
             patience: DEADLINE,
             time: DEADLINE,
             queue: DEADLINE,
+            tunnel: DEADLINE,
             proxy_protocol: config::ProxyProtocol::Unused,
             https_redirect: None,
             on_disconnect: OnDisconnect::Finish,

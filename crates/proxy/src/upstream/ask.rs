@@ -7,8 +7,20 @@ use http::{Field, FieldKind, Framing, Scheme};
 
 use crate::{aim::aim, body::Upload, connection::Connection, request::Request, route::Edits};
 
+/// By which both sides leave HTTP.
+pub(super) const WEBSOCKET: &[u8] = b"Upgrade: websocket\r\nConnection: upgrade\r\n";
+
+/// What an upstream was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A response.
+    Response,
+    /// A response, or to go on in WebSocket.
+    WebSocket,
+}
+
 /// Appends the head; the body follows.
-pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Request<'_>, upload: &Upload) {
+pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Request<'_>, upload: &Upload) -> Asked {
     let (head, input) = (request.head, connection.input.as_slice());
     let aim = aim(request.route, head, input);
     // A whole URL is for proxies that forward; its authority is in Host.
@@ -52,7 +64,12 @@ pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Reques
     if upload.expects_continue() {
         out.extend_from_slice(b"Expect: 100-continue\r\n");
     }
+    let asked = if http::asks_for_websocket(head, input) { Asked::WebSocket } else { Asked::Response };
+    if asked == Asked::WebSocket {
+        out.extend_from_slice(WEBSOCKET);
+    }
     out.extend_from_slice(b"\r\n");
+    asked
 }
 
 /// The fields of a head, without those that the route leaves out.

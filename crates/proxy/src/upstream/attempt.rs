@@ -16,19 +16,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::UpstreamAddress;
-use http::{Limits, ReceivedHead, Version};
+use config::{Protocol, UpstreamAddress};
+use http::{Limits, ReceivedHead, Refusal, Version};
 use policy::{Lease, WorkerId, is_idempotent};
 use units::{Cause, Ending, Phase};
 
 use super::{
-    ask,
+    ask::{self, Asked},
+    packet,
     pool::{Pool, Pools},
-    relay,
+    relay, tunnel,
     wire::{Came, Expects, Wire},
 };
 use crate::{
-    body::{Answer, Upload},
+    body::{Answer, CONTINUE, Upload},
     connection::{Connection, Filled, Sent},
     deadline::Waits,
     files, queue,
@@ -98,6 +99,11 @@ pub(crate) async fn run(
         let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
             Ok(answered) => {
                 story.head_arrived(Instant::now());
+                if answered.head.status == 101 {
+                    let ending = Box::pin(tunnel::run(connection, request, upload, answered, story)).await;
+                    drop(lease);
+                    return Ok(ending);
+                }
                 if let Some(wanted) = relay::wanted(connection, &answered) {
                     relay::finish(connection, upload, answered);
                     drop(lease);
@@ -154,7 +160,8 @@ async fn on_one(
     let now = Instant::now();
     if let Some(wire) = pool.take(now, request.method(&connection.input)) {
         story.handed_over(now, Arc::clone(&pool.upstream.label), 0);
-        let result = exchange(connection, request, upload, (pools, wire), now).await;
+        let (question, asked) = question(connection, request, upload, pool).await?;
+        let result = exchange(connection, request, upload, (pools, wire, question, asked), now).await;
         let may_try_again = |connection: &Connection, upload: &Upload| {
             is_idempotent(request.method(&connection.input)) && upload.is_at_hand() && !connection.has_unsent()
         };
@@ -164,9 +171,36 @@ async fn on_one(
         }
     }
     story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
+    let (question, asked) = question(connection, request, upload, pool).await?;
     let wire = connect(connection, upload, pool).await?;
-    let result = exchange(connection, request, upload, (pools, wire), Instant::now()).await;
+    if pool.upstream.protocol() == Protocol::Uwsgi && upload.go_on(connection) {
+        // It cannot say by itself that it wants the body.
+        connection.out.extend_from_slice(CONTINUE);
+    }
+    let result = exchange(connection, request, upload, (pools, wire, question, asked), Instant::now()).await;
     answered(result, pool)
+}
+
+/// What is sent first: the head as this upstream reads it, and the body if it is at hand.
+async fn question(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &mut Upload,
+    pool: &Pool,
+) -> Result<(Vec<u8>, Asked), Failure> {
+    upload.begin_attempt();
+    let mut out = connection.thread.buffers.take_short();
+    let asked = match pool.upstream.protocol() {
+        Protocol::Http | Protocol::Https => ask::write(&mut out, connection, request, upload),
+        Protocol::Uwsgi => {
+            upload.measure(connection).await.map_err(Failure::Ended)?;
+            let refused = |refusal: Refusal| Failure::Ended(Cause::HttpProtocolError(refusal.status));
+            packet::write(&mut out, connection, request, upload).map_err(refused)?;
+            Asked::Response
+        }
+    };
+    out.extend_from_slice(&connection.input[upload.inline()]);
+    Ok((out, asked))
 }
 
 fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
@@ -222,27 +256,30 @@ async fn exchange(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    (pools, mut wire): (&Pools, Wire),
+    (pools, mut wire, question, asked): (&Pools, Wire, Vec<u8>, Asked),
     now: Instant,
 ) -> Result<(Wire, ReceivedHead, usize), Failure> {
-    upload.begin_attempt();
-    wire.out = connection.thread.buffers.take_short();
-    ask::write(&mut wire.out, connection, request, upload);
-    wire.out.extend_from_slice(&connection.input[upload.inline()]);
+    wire.out = question;
     connection.deadline.set(now, request.time, Waits::Busy);
     let mut head = pools.take_head();
-    let mut interim = 0;
-    let length =
-        poll_fn(|context| poll_head(connection, request, upload, (&mut wire, &mut head, &mut interim), context))
-            .await?;
+    let mut awaited = Awaited { asked, interim: 0, head: &mut head };
+    let length = poll_fn(|context| poll_head(connection, request, upload, (&mut wire, &mut awaited), context)).await?;
     Ok((wire, head, length))
+}
+
+/// A final head that is to come.
+struct Awaited<'a> {
+    asked: Asked,
+    /// How many came before it.
+    interim: u32,
+    head: &'a mut ReceivedHead,
 }
 
 fn poll_head(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    (wire, head, interim): (&mut Wire, &mut ReceivedHead, &mut u32),
+    (wire, awaited): (&mut Wire, &mut Awaited<'_>),
     context: &mut Context<'_>,
 ) -> Poll<Result<usize, Failure>> {
     loop {
@@ -255,12 +292,12 @@ fn poll_head(
             return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
         }
         match wire.poll_read(context, &connection.thread, Expects::Head) {
-            Poll::Ready(Came::More) => match take_head(connection, request, upload, wire, head, interim) {
+            Poll::Ready(Came::More) => match take_head(connection, request, upload, wire, awaited) {
                 Ok(Some(length)) => return Poll::Ready(Ok(length)),
                 Ok(None) => {}
                 Err(failure) => return Poll::Ready(Err(failure)),
             },
-            Poll::Ready(Came::End | Came::Broken) if wire.input.is_empty() && *interim == 0 => {
+            Poll::Ready(Came::End | Came::Broken) if wire.input.is_empty() && awaited.interim == 0 => {
                 return Poll::Ready(Err(Failure::Silent));
             }
             Poll::Ready(Came::End | Came::Broken) => {
@@ -306,28 +343,33 @@ fn take_head(
     request: &Request<'_>,
     upload: &mut Upload,
     wire: &mut Wire,
-    head: &mut ReceivedHead,
-    interim: &mut u32,
+    awaited: &mut Awaited<'_>,
 ) -> Result<Option<usize>, Failure> {
     loop {
         if wire.input.is_empty() {
             return Ok(None);
         }
+        let head = &mut *awaited.head;
+        let malformed = |refusal: Refusal| Failure::Malformed(refusal.why);
         let parsed = http::parse_response(&wire.input, &LIMITS, request.head.is_head, head);
-        let Some(length) = parsed.map_err(|refusal| Failure::Malformed(refusal.why))? else { return Ok(None) };
-        if !head.is_interim() {
+        let Some(length) = parsed.map_err(malformed)? else { return Ok(None) };
+        match (head.status, awaited.asked) {
+            (101, Asked::WebSocket) => http::switches_to_websocket(head, &wire.input).map_err(malformed)?,
+            (101, Asked::Response) => {
+                return Err(Failure::Malformed("it switches protocols, which nobody has asked for"));
+            }
+            _ => {}
+        }
+        if head.status == 101 || !head.is_interim() {
             return Ok(Some(length));
         }
-        *interim += 1;
-        if head.status == 101 {
-            return Err(Failure::Malformed("it switches protocols, which nobody has asked for"));
-        }
-        if INTERIM_MAX < *interim {
+        awaited.interim += 1;
+        if INTERIM_MAX < awaited.interim {
             return Err(Failure::Malformed("there is no end of interim responses"));
         }
         if head.status == 100 {
             if upload.go_on(connection) {
-                connection.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                connection.out.extend_from_slice(CONTINUE);
             }
         } else if request.head.version == Version::Http11 && request.head.gateway.is_none() {
             relay::write_interim(&mut connection.out, head, &wire.input);

@@ -11,8 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{UpstreamAddress, UpstreamRole};
-use http::{Limits, ReceivedHead};
+use config::{Protocol, UpstreamAddress, UpstreamRole};
+use http::{Limits, PacketWriter, ReceivedHead, Refusal};
 use policy::{Health, HealthChange, HealthRules, HealthState, Load, NodeLabel, Rank, Shared, Standing};
 use telemetry::LogSink;
 use tokio::{
@@ -270,14 +270,14 @@ impl Upstream {
             match &self.config.address {
                 UpstreamAddress::Unix { path } => {
                     let stream = UnixStream::connect(path).await.map_err(|error| format!("cannot connect: {error}"))?;
-                    ask(stream, rules.path.as_deref(), "localhost").await
+                    ask(stream, self.protocol(), rules.path.as_deref(), "localhost").await
                 }
                 UpstreamAddress::Tcp { host, port } => {
                     let addresses = resolve(host, *port).await?;
                     *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.clone();
                     let stream = TcpStream::connect(&addresses[..]).await;
                     let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-                    ask(stream, rules.path.as_deref(), &self.label.name).await
+                    ask(stream, self.protocol(), rules.path.as_deref(), &self.label.name).await
                 }
             }
         };
@@ -304,14 +304,20 @@ async fn resolve(host: &str, port: u16) -> Result<Arc<[SocketAddr]>, String> {
 /// Asks for `path`, if there is one: 2xx and 3xx pass.
 async fn ask(
     mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
+    protocol: Protocol,
     path: Option<&str>,
     host: &str,
 ) -> Result<(), String> {
     let Some(path) = path else { return Ok(()) };
     let failed = |error: io::Error| format!("GET {path}: {error}");
-    let request =
-        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tierce-probe\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(failed)?;
+    let question = match protocol {
+        Protocol::Http | Protocol::Https => {
+            let fields = format!("Host: {host}\r\nUser-Agent: tierce-probe\r\nConnection: close\r\n");
+            format!("GET {path} HTTP/1.1\r\n{fields}\r\n").into_bytes()
+        }
+        Protocol::Uwsgi => packet(path, host).map_err(|refusal| format!("GET {path}: {}", refusal.why))?,
+    };
+    stream.write_all(&question).await.map_err(failed)?;
     let (mut input, mut head) = (Vec::new(), ReceivedHead::default());
     loop {
         if stream.read_buf(&mut input).await.map_err(failed)? == 0 {
@@ -325,6 +331,31 @@ async fn ask(
             Err(refusal) => return Err(format!("GET {path}: {}", refusal.why)),
         }
     }
+}
+
+/// The same question in uwsgi.
+fn packet(path: &str, host: &str) -> Result<Vec<u8>, Refusal> {
+    let mut out = Vec::new();
+    let mut packet = PacketWriter::begin(&mut out);
+    let (plain, query) = path.split_once('?').unwrap_or((path, ""));
+    packet.path(b"PATH_INFO", plain.as_bytes());
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "80"));
+    for (name, value) in [
+        ("REQUEST_METHOD", "GET"),
+        ("REQUEST_URI", path),
+        ("SCRIPT_NAME", ""),
+        ("QUERY_STRING", query),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_NAME", name),
+        ("SERVER_PORT", port),
+        ("REQUEST_SCHEME", "http"),
+        ("REMOTE_ADDR", "127.0.0.1"),
+        ("HTTP_HOST", host),
+        ("HTTP_USER_AGENT", "tierce-probe"),
+    ] {
+        packet.variable(name.as_bytes(), value.as_bytes());
+    }
+    packet.end().map(|()| out)
 }
 
 /// Spreads what would happen at the same time.

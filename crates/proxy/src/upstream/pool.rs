@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use config::Protocol;
 use http::ReceivedHead;
 use policy::{RetryBudget, Shared, WorkerId, is_idempotent};
 use tokio::sync::watch;
@@ -144,7 +145,8 @@ impl Pool {
     /// Keeps a connection; `allowed` is how long the upstream says that it does so.
     pub(super) fn put(&self, wire: Wire, now: Instant, allowed: Option<Duration>) {
         let mut idle = self.idle.borrow_mut();
-        if self.closed.get() || IDLE_MAX <= idle.len() {
+        // In uwsgi a connection is for one request.
+        if self.closed.get() || IDLE_MAX <= idle.len() || self.upstream.protocol() == Protocol::Uwsgi {
             return;
         }
         let time = allowed.map_or(IDLE_TIME, |allowed| allowed.saturating_sub(FRESH).min(IDLE_TIME));

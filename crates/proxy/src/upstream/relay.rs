@@ -111,6 +111,30 @@ pub(super) fn write_interim(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8]
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends status line and fields, as the route has them; tells whether nothing is to be said of the date any more.
+pub(super) fn write_start(
+    out: &mut Vec<u8>,
+    connection: &Connection,
+    request: &Request<'_>,
+    (head, input): (&ReceivedHead, &[u8]),
+) -> bool {
+    http::write_status_line(out, head.status, head.reason.of(input));
+    let ours: &[&[u8]] = match connection.thread.settings().expose {
+        Expose::Shown => &[b"x-request-id", b"x-served-by"],
+        Expose::Hidden => &[b"x-request-id"],
+    };
+    let edits = request.route.map(|route| &route.response).filter(|edits| !edits.is_empty());
+    match edits {
+        Some(edits) => {
+            let mut fields = Vec::new();
+            write_fields(&mut fields, head, input, ours);
+            edits.write(out, &fields);
+        }
+        None => write_fields(out, head, input, ours),
+    }
+    head.has_date || edits.is_some_and(|edits| edits.leaves_out(b"date"))
+}
+
 /// Appends the fields that pass.
 fn write_fields(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8], but: &[&[u8]]) {
     for field in &head.fields {
@@ -167,21 +191,7 @@ impl Download {
         if out.capacity() == 0 {
             out = connection.thread.buffers.take_short();
         }
-        http::write_status_line(&mut out, head.status, head.reason.of(&wire.input));
-        let ours: &[&[u8]] = match connection.thread.settings().expose {
-            Expose::Shown => &[b"x-request-id", b"x-served-by"],
-            Expose::Hidden => &[b"x-request-id"],
-        };
-        let edits = request.route.map(|route| &route.response).filter(|edits| !edits.is_empty());
-        match edits {
-            Some(edits) => {
-                let mut fields = Vec::new();
-                write_fields(&mut fields, head, &wire.input, ours);
-                edits.write(&mut out, &fields);
-            }
-            None => write_fields(&mut out, head, &wire.input, ours),
-        }
-        let date = head.has_date || edits.is_some_and(|edits| edits.leaves_out(b"date"));
+        let date = write_start(&mut out, connection, request, (head, &wire.input));
         let framed = Framed { framing, length, date, now: Instant::now() };
         respond::finish_head(connection, &mut out, Some(request), story, &framed);
         connection.out = out;

@@ -117,6 +117,11 @@ impl Wire {
         Poll::Ready(())
     }
 
+    /// Says that nothing more will be sent; what the upstream sends is still read.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_shutdown_write(context)
+    }
+
     /// Whether an idle connection is still as it was left: open, and silent (a response without a request would be the next
     /// client's).
     pub(super) fn is_usable(&mut self, context: &mut Context<'_>) -> bool {
