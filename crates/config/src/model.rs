@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{routes::Routes, trusted::TrustedProxies, workers::Workers};
+use crate::{protection::Protection, routes::Routes, trusted::TrustedProxies, workers::Workers};
 
 /// Everything that is configured. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub proxy_protocol: ProxyProtocol,
     /// What becomes of requests besides going to the application.
     pub routes: Routes,
+    /// What protects the application from too much of them.
+    pub protection: Protection,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.

@@ -11,7 +11,10 @@ use tokio::{
     task::LocalSet,
 };
 
-use crate::{NodeTable, UpstreamTable, listener::Bound, page::Page, route::Routes, thread};
+use crate::{
+    NodeTable, UpstreamTable, admission::Protection, clients::Clients, listener::Bound, page::Page, route::Routes,
+    thread,
+};
 
 /// Long enough for any network that is not broken; a slot or a handler may be waiting.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +32,8 @@ pub struct Settings {
     pub time: Duration,
     /// The longest wait for a worker that starts the request.
     pub queue: Duration,
+    /// The longest body of a response, in bytes.
+    pub response: u64,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
@@ -37,6 +42,8 @@ pub struct Settings {
     pub https_redirect: Option<u16>,
     /// What becomes of requests besides going to the application.
     pub(crate) routes: Arc<Routes>,
+    /// What protects the application from too much of them.
+    pub(crate) protection: Arc<Protection>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -75,15 +82,24 @@ impl Settings {
             patience: BODY_PATIENCE,
             time: config.limits.time,
             queue: config.limits.queue,
+            response: config.protection.response.map_or(u64::MAX, units::Bytes::count),
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,
-            routes: Arc::new(Routes::new(&config.routes)),
+            routes: Arc::new(Routes::new(&config.routes, config.limits.queue_length)),
+            protection: Arc::new(Protection::new(&config.protection)),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
             access_log,
+        }
+    }
+
+    /// Requests that wait, or are with the application, under `old` settings count under these.
+    fn keep_lanes(&mut self, old: &Self) {
+        if let Some(routes) = Arc::get_mut(&mut self.routes) {
+            routes.keep_lanes(&old.routes);
         }
     }
 }
@@ -159,6 +175,7 @@ pub fn serve(
     let share = if matches!(backend, Backend::Upstreams(_)) { descriptors / 2 } else { descriptors };
     let connections_max = connections_max(share, by_thread.len());
     let metrics = Metrics::new(by_thread.len());
+    let clients = Arc::new(Clients::default());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
         let (emptied, ended) = oneshot::channel();
@@ -168,6 +185,7 @@ pub fn serve(
             tls: tls.clone(),
             connections_max,
             shared: Arc::clone(shared),
+            clients: Arc::clone(&clients),
             backend: backend.clone(),
             commands: commands.subscribe(),
             sink: sink.clone(),
@@ -196,8 +214,11 @@ impl Edge {
     }
 
     /// New settings for requests from now on.
-    pub fn set(&self, settings: Settings) {
-        self.commands.send_modify(|command| command.settings = settings);
+    pub fn set(&self, mut settings: Settings) {
+        self.commands.send_modify(|command| {
+            settings.keep_lanes(&command.settings);
+            command.settings = settings;
+        });
     }
 
     /// What requests are answered with that the dispatch sends away ([`policy::Gate::Shut`]); to be told before it does.

@@ -7,10 +7,14 @@ use std::{
     net::IpAddr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use config::{HostPattern, Mount};
+use config::{HostPattern, Mount, Own};
 use http::RequestHead;
+use policy::LaneBounds;
+
+use crate::{clients::RateRule, lane::Lane};
 
 /// All routes, and the directories beside the application.
 #[derive(Debug, Default)]
@@ -27,6 +31,11 @@ pub(crate) struct Route {
     pub(crate) rule: config::Route,
     pub(crate) request: Edits,
     pub(crate) response: Edits,
+    /// How often a client may come here.
+    pub(crate) rate: Option<RateRule>,
+    /// Where its requests wait when too many of them are with the application.
+    pub(crate) lane: Option<Arc<Lane>>,
+    lane_bounds: Option<LaneBounds>,
 }
 
 /// Changes of a head, ready to be made.
@@ -48,16 +57,29 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Routes {
-    pub(crate) fn new(routes: &config::Routes) -> Self {
+    /// `queue_length` is that of routes which name none.
+    pub(crate) fn new(routes: &config::Routes, queue_length: u32) -> Self {
         let sorted = |mounts: &[Mount]| {
             let mut mounts = mounts.to_vec();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
             mounts
         };
         Self {
-            list: routes.list.iter().map(Route::new).collect(),
+            list: routes.list.iter().map(|rule| Route::new(rule, queue_length)).collect(),
             files: sorted(&routes.files),
             internal: sorted(&routes.internal),
+        }
+    }
+
+    /// Takes over the lanes of routes that are for the same requests, with whoever is in them.
+    pub(crate) fn keep_lanes(&mut self, old: &Self) {
+        for route in &mut self.list {
+            let Some(bounds) = route.lane_bounds else { continue };
+            let known = old.list.iter().find(|known| known.lane.is_some() && known.is_for_the_same(route));
+            if let Some(lane) = known.and_then(|known| known.lane.as_ref()) {
+                lane.set(bounds);
+                route.lane = Some(Arc::clone(lane));
+            }
         }
     }
 
@@ -104,8 +126,28 @@ fn below<'a>(mounts: &'a [Mount], path: &[u8]) -> Option<(&'a Mount, usize)> {
 }
 
 impl Route {
-    fn new(rule: &config::Route) -> Self {
-        Self { request: Edits::new(&rule.request), response: Edits::new(&rule.response), rule: rule.clone() }
+    fn new(rule: &config::Route, queue_length: u32) -> Self {
+        let config::Route { hosts, path, methods, fields, limits, .. } = rule;
+        let rate = match &rule.rate {
+            Own::This(limit) => Some(RateRule::new(limit, &format!("{hosts:?} {path} {methods:?} {fields:?}"))),
+            Own::AsForAll | Own::Off => None,
+        };
+        let length = limits.queue_length.unwrap_or(queue_length);
+        let lane_bounds = limits.in_flight.map(|in_flight| LaneBounds { in_flight, length });
+        Self {
+            request: Edits::new(&rule.request),
+            response: Edits::new(&rule.response),
+            rate,
+            lane: lane_bounds.map(Lane::new),
+            lane_bounds,
+            rule: rule.clone(),
+        }
+    }
+
+    fn is_for_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.rule, &other.rule);
+        (&ours.hosts, &ours.path, &ours.methods, &ours.fields)
+            == (&theirs.hosts, &theirs.path, &theirs.methods, &theirs.fields)
     }
 
     fn fits(&self, asked: Asked<'_>, host: &[u8]) -> bool {
@@ -139,6 +181,11 @@ impl Edits {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.without.is_empty()
+    }
+
+    /// What a field is set to.
+    pub(crate) fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.set.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
     pub(crate) fn leaves_out(&self, name: &[u8]) -> bool {

@@ -23,6 +23,7 @@ use units::{RequestId, RequestIds, TraceContext};
 
 use crate::{
     NodeTable, Settings, arrive,
+    clients::{Clients, Who},
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
@@ -58,6 +59,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Thread {
     index: usize,
     pub(crate) shared: Arc<Shared>,
+    /// What clients use up, in all threads.
+    pub(crate) clients: Arc<Clients>,
     pub(crate) links: Rc<Links>,
     pub(crate) deadlines: Rc<Deadlines>,
     /// Those of TLS handshakes, which bound their number too.
@@ -95,6 +98,7 @@ pub(crate) struct Start {
     pub(crate) tls: Option<tls::Server>,
     pub(crate) connections_max: usize,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) backend: Backend,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
@@ -106,7 +110,8 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, tls, connections_max, shared, backend, mut commands, sink, counts, emptied } = start;
+    let Start { index, listeners, tls, connections_max, shared, clients, .. } = start;
+    let Start { backend, mut commands, sink, counts, emptied, .. } = start;
     let settings = commands.borrow_and_update().settings.clone();
     let (table, upstreams) = match backend {
         Backend::Workers(table) => (Some(table), None),
@@ -116,6 +121,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         index,
         links: Links::new(Arc::clone(&shared)),
         shared,
+        clients,
         deadlines: Rc::default(),
         handshakes: Rc::default(),
         tls,
@@ -180,12 +186,12 @@ impl Acceptor {
                 let (stream, address) = acceptor.accept().await?;
                 let ip = address.ip().to_canonical();
                 let (address, port) = (ip.to_string(), address.port());
-                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry };
+                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry, share: None };
                 Ok((Stream::Tcp(stream), peer))
             }
             Self::Unix(acceptor) => {
                 let (stream, _) = acceptor.accept().await?;
-                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry };
+                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry, share: None };
                 Ok((Stream::Unix(stream), peer))
             }
         }
@@ -234,7 +240,27 @@ impl Thread {
         }
     }
 
-    async fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) {
+    /// Counts a connection under the address that it comes from; false when that has too many.
+    pub(crate) fn has_room_for(&self, peer: &mut Peer) -> bool {
+        let settings = self.settings();
+        let Some(most) = settings.protection.client_connections else { return true };
+        if peer.ip.is_none() || settings.trusted_proxies.contains(peer.ip) {
+            return true;
+        }
+        peer.share = self.clients.connection(Who::at(peer.ip), most);
+        if peer.share.is_none() {
+            self.tell_seldom("client_connections", || {
+                format!("{}: a connection was closed: it has {most} already (limits.client_connections)", peer.address)
+            });
+        }
+        peer.share.is_some()
+    }
+
+    async fn admit(self: &Rc<Self>, stream: Stream, mut peer: Peer) {
+        // Whoever comes through a proxy that names it in a header is counted when that has come.
+        if !arrive::expects_header(&peer, self) && !self.has_room_for(&mut peer) {
+            return;
+        }
         while self.connections_max <= self.connections.get() {
             self.deadlines.end_idle(Which::Longest);
             self.connection_ended.notified().await;

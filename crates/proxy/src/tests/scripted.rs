@@ -58,6 +58,8 @@ impl Scripted {
         let mut settings = Settings {
             trusted_proxies: Default::default(),
             routes: Default::default(),
+            protection: Default::default(),
+            response: u64::MAX,
             head: http::Limits::default(),
             body: 1 << 20,
             patience: DEADLINE,

@@ -105,6 +105,9 @@ pub(crate) async fn run(
                     drop(lease);
                     return files::answer_wanted(connection, request, upload, story, wanted).await;
                 }
+                if request.response < relay::announced(&answered) {
+                    return Err(Ending::new(Cause::ResponseTooLarge, Phase::AwaitHead));
+                }
                 let ending = relay::forward(connection, request, upload, answered, story).await;
                 drop(lease);
                 return Ok(ending);
