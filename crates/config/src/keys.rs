@@ -166,6 +166,57 @@ pub(crate) const KEYS: &[Key] = &[
         "What becomes of some requests, as `[[route]]` with the keys below. The first that fits counts, in the order of the file; what fits none goes to `app`, or to `upstream`; where there is neither, as routes have upstreams of their own, it is answered with 404 (`no_route`).",
     ),
     key(
+        "rate_limit",
+        "`\"10/s\"`, or `{ rate, burst, by }`",
+        "none",
+        "",
+        "How often one client may ask the application: `10/s`, `100/min`, `1000/h`; beyond: 429 with `Retry-After`. The client is whom `trusted_proxies` or `proxy_protocol` tell of; of IPv6 a /64 is one, and all that comes through a Unix socket. Of up to 131072 clients it is remembered.",
+    ),
+    key("rate_limit.rate", "text", "none", "", "The same, beside `burst` or `by`."),
+    key(
+        "rate_limit.burst",
+        "number, 1 to 1000000",
+        "the number of the rate",
+        "",
+        "How many may come at once before the rate counts.",
+    ),
+    key(
+        "rate_limit.by",
+        "`\"client\"` or `\"header:NAME\"`",
+        "`\"client\"`",
+        "",
+        "Who is one client: an address, or whoever sends the same value in this field, as `header:X-Api-Key`; those without it count by address. Whoever makes up values is a new client with each.",
+    ),
+    key(
+        "maintenance",
+        "true, false or `{ page, retry_after, allow }`",
+        "false",
+        "",
+        "Nobody gets to the application, from the next `tierce reload` on: 503 with `Retry-After`. `static`, redirects and answers of routes go on, so that a page can have its pictures.",
+    ),
+    key(
+        "maintenance.page",
+        "path",
+        "a page of ours",
+        "",
+        "A file of HTML for browsers; others get JSON or text. It is read at the start and by a reload.",
+    ),
+    key("maintenance.retry_after", "duration", "`\"1m\"`", "", "When clients are asked to come again."),
+    key(
+        "maintenance.allow",
+        "list of addresses",
+        "nobody",
+        "",
+        "Who is served all the same, as `10.0.0.0/8` or `unix`.",
+    ),
+    key(
+        "error_pages",
+        "table of paths",
+        "pages of ours",
+        "",
+        "Files of HTML for browsers, in place of what Tierce itself says: `{ \"502\" = \"502.html\", \"5xx\" = \"sorry.html\" }`. What the application answers, and what other clients get, stays as it is. They are read at the start and by a reload.",
+    ),
+    key(
         "python",
         "path",
         "searched for",
@@ -232,6 +283,27 @@ pub(crate) const KEYS: &[Key] = &[
         "`\"1h\"`",
         "",
         "How long a WebSocket connection to an upstream may be silent in both directions; then it is closed.",
+    ),
+    key(
+        "limits.response",
+        "size",
+        "none",
+        "",
+        "The longest body of a response of the application or an upstream: 502 for one that announces more, and one that grows beyond it is broken off.",
+    ),
+    key(
+        "limits.client_in_flight",
+        "number, 1 to 1000000",
+        "none",
+        "",
+        "The most requests of one client that wait or are in flight; beyond: 429. Who is one client is said at `rate_limit`.",
+    ),
+    key(
+        "limits.client_connections",
+        "number, 1 to 1000000",
+        "none",
+        "",
+        "The most connections of one address (of IPv6, one /64); one more is closed at once. Those of `trusted_proxies` and of Unix sockets are not counted.",
     ),
     key(
         "limits.on_disconnect",
@@ -316,7 +388,7 @@ const ROUTE_KEYS: &[Key] = &[
         "path",
         "nobody is asked",
         "",
-        "A file of users and their passwords as `htpasswd -B` writes it (bcrypt); others get 401. It is read at the start and by a reload.",
+        "A file of users and their passwords as `htpasswd -B` writes it (bcrypt), or with hashes of argon2id (`$argon2id$…`); others get 401, and 429 when a client has tried 20 wrong passwords and more than one a second. It is read at the start and by a reload.",
     ),
     key("route.limits.body", "size", "`limits.body`", "", "The longest request body."),
     key(
@@ -326,12 +398,48 @@ const ROUTE_KEYS: &[Key] = &[
         "",
         "From the call of the application to the head of its response.",
     ),
+    key("route.limits.response", "size", "`limits.response`", "", "The longest body of a response."),
+    key("route.limits.queue", "duration", "`limits.queue`", "", "The longest wait until a worker starts the request."),
+    key(
+        "route.limits.in_flight",
+        "number, 1 to 1000000",
+        "none",
+        "",
+        "How many of its requests the application may have at a time, so that others find room beside them; more wait in line.",
+    ),
+    key(
+        "route.limits.queue_length",
+        "number, 1 to 1000000",
+        "`limits.queue_length`",
+        "",
+        "How many of them may wait in that line; beyond: 503.",
+    ),
+    key(
+        "route.rate_limit",
+        "`\"10/s\"`, `{ rate, burst, by }` or `\"off\"`",
+        "`rate_limit`",
+        "",
+        "How often one client may come, in place of `rate_limit`, and counted apart; also where the route or a file is the answer.",
+    ),
+    key("route.rate_limit.rate", "text", "", "", "The same, beside `burst` or `by`."),
+    key("route.rate_limit.burst", "number, 1 to 1000000", "the number of the rate", "", "How many may come at once."),
+    key("route.rate_limit.by", "`\"client\"` or `\"header:NAME\"`", "`\"client\"`", "", "Who is one client."),
+    key(
+        "route.maintenance",
+        "true, false or `{ page, retry_after, allow }`",
+        "`maintenance`",
+        "",
+        "Whether the route's requests get to the application; `false` keeps it open while all others are closed.",
+    ),
+    key("route.maintenance.page", "path", "a page of ours", "", "A file of HTML for browsers."),
+    key("route.maintenance.retry_after", "duration", "`\"1m\"`", "", "When clients are asked to come again."),
+    key("route.maintenance.allow", "list of addresses", "nobody", "", "Who is served all the same."),
     key(
         "route.set_request_header",
         "table of texts",
         "none",
         "",
-        "Fields that the application is told, in place of those with their names.",
+        "Fields that the application is told, in place of those with their names; also `Host`.",
     ),
     key("route.remove_request_header", "list of texts", "none", "", "Fields that it is not told."),
     key(
@@ -377,6 +485,13 @@ const ROUTE_KEYS: &[Key] = &[
         "A directory whose files are found below `path`; where there is no such file the application is asked.",
     ),
     key(
+        "route.fallback",
+        "path",
+        "none",
+        "",
+        "A file below `static` that is sent to GET and HEAD where there is none, as `index.html` of an application that runs in the browser.",
+    ),
+    key(
         "route.strip_prefix",
         "true or false",
         "false",
@@ -416,6 +531,12 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
     ("add_header", "write `set_header`"),
     ("auth_basic", "write `basic_auth = \"FILE\"`"),
     ("auth_basic_user_file", "write `basic_auth = \"FILE\"`"),
+    ("try_files", "write `static`, and `fallback = \"index.html\"`"),
+    ("limit_req", "write `rate_limit = \"10/s\"`"),
+    ("limit_conn", "write `limits = { in_flight = 10 }`"),
+    ("in_flight", "write `limits = { in_flight = 10 }`"),
+    ("queue", "write `limits = { queue = \"5s\" }`"),
+    ("error_page", "`error_pages` are for all routes"),
     ("app", "this version runs one application"),
     ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
     ("reverse_proxy", "write `upstream = [\"http://HOST:PORT\"]`"),
@@ -426,11 +547,11 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
 
 /// Keys that a single text cannot hold.
 pub(crate) fn has_variable(path: &str) -> bool {
-    !["env", "tls", "static", "internal", "route"].contains(&path)
+    !["env", "tls", "static", "internal", "route", "error_pages"].contains(&path)
 }
 
 /// Tables that hold keys.
-pub(crate) const TABLES: &[&str] = &["health", "limits", "log"];
+pub(crate) const TABLES: &[&str] = &["health", "limits", "log", "rate_limit", "maintenance"];
 
 /// Names that users bring along, and what to write here.
 const FOREIGN: &[(&str, &str)] = &[
@@ -494,6 +615,12 @@ const FOREIGN: &[(&str, &str)] = &[
     ("stream-timeout", "write `limits.tunnel`"),
     ("websocket-timeout", "write `limits.tunnel`"),
     ("backlog", "not needed: it is 4096"),
+    ("limit_req", "write `rate_limit = \"10/s\"`"),
+    ("limit_req_zone", "write `rate_limit = \"10/s\"`"),
+    ("limit_conn", "write `limits.client_in_flight`, or `limits.client_connections`"),
+    ("in_flight_req", "write `limits.client_in_flight`"),
+    ("error_page", "write `error_pages = { \"5xx\" = \"sorry.html\" }`"),
+    ("errorfile", "write `error_pages = { \"5xx\" = \"sorry.html\" }`"),
 ];
 
 /// Keys of the language that this version does not have.

@@ -15,6 +15,7 @@ mod upstream; // other servers that answer
 mod trusted; // proxies that are believed
 mod secure; // certificates, redirect, PROXY protocol
 mod routes; // `[[route]]` and `static`
+mod protection; // what stands before the application
 mod users; // names and hashes of passwords
 mod redirect; // where a redirect leads
 mod env_file; // KEY=VALUE lines
@@ -32,8 +33,9 @@ pub use model::{
     ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
 };
 pub use problem::{Place, Problem, Problems, Whose};
+pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};
 pub use redirect::Piece;
-pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, Routes, Service};
+pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, RouteLimits, Routes, Service};
 pub use source::{Environment, Locate, Overrides, Role};
 pub use trusted::TrustedProxies;
 pub use users::Users;

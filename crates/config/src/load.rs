@@ -10,6 +10,7 @@ use crate::{
         AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing, Upstream,
     },
     problem::{Problem, Problems},
+    protection,
     read::{self, Origin, Raw},
     routes::{self, Routes},
     secure,
@@ -78,7 +79,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
     let socket_mode = socket_mode(values);
     let listen = addresses(source, values, tls.as_ref(), socket_mode, role);
     let https_redirect = secure::https_redirect(values, &listen);
-    let trusted_proxies = trusted_proxies(values);
+    let trusted_proxies = TrustedProxies::read("trusted_proxies", values);
     let proxy_protocol = secure::proxy_protocol(values, &trusted_proxies);
     let config = Config {
         name,
@@ -93,6 +94,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
         trusted_proxies,
         proxy_protocol,
         routes,
+        protection: protection::protection(source, values),
         python: python(source, values),
         pythonpath: pythonpath.into_iter().map(|(path, _)| source::clean(&project.join(path))).collect(),
         env,
@@ -266,16 +268,6 @@ fn socket_mode(values: &mut Values) -> Option<u32> {
             None
         }
     }
-}
-
-fn trusted_proxies(values: &mut Values) -> TrustedProxies {
-    let mut trusted = TrustedProxies::default();
-    for (text, given) in values.list("trusted_proxies").unwrap_or_default() {
-        if let Err((what, hint)) = trusted.add(&text) {
-            values.reject("trusted_proxies", &given, what, hint);
-        }
-    }
-    trusted
 }
 
 /// A path is relative to the project, wherever it was given.

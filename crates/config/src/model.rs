@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 use units::Bytes;
 
 use crate::{
+    protection::Protection,
     routes::{Routes, Service},
     trusted::TrustedProxies,
     workers::Workers,
@@ -47,6 +48,8 @@ pub struct Config {
     pub proxy_protocol: ProxyProtocol,
     /// What becomes of requests besides going to the application or the upstreams.
     pub routes: Routes,
+    /// What protects the application from too much of them.
+    pub protection: Protection,
     /// The interpreter, if it is not to be searched for.
     pub python: Option<PathBuf>,
     /// Directories for `sys.path`, behind the project.

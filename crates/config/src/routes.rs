@@ -7,12 +7,19 @@ use std::{path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{model::Upstream, redirect::Piece, trusted::TrustedProxies, users::Users};
+use crate::{
+    model::Upstream,
+    protection::{Maintenance, Own, RateLimit},
+    redirect::Piece,
+    trusted::TrustedProxies,
+    users::Users,
+};
 
 mod fields; // names and values of fields
 mod given; // the keys of the file
 mod services; // upstreams of their own
 
+pub(crate) use fields::is_token;
 pub(crate) use given::routes;
 
 /// All routes, and the files beside the application.
@@ -63,10 +70,12 @@ pub struct Route {
     pub deny: TrustedProxies,
     /// Who has to name a password, if anybody.
     pub users: Option<Users>,
-    /// In place of `limits.body`.
-    pub body: Option<Bytes>,
-    /// In place of `limits.time`.
-    pub time: Option<Duration>,
+    /// How often a client may come.
+    pub rate: Own<RateLimit>,
+    /// Whether nobody is served.
+    pub maintenance: Own<Maintenance>,
+    /// Bounds.
+    pub limits: RouteLimits,
     /// What is changed in the request's head.
     pub request: Edits,
     /// What is changed in the response's.
@@ -75,6 +84,23 @@ pub struct Route {
     pub service: Option<String>,
     /// Who answers.
     pub action: Action,
+}
+
+/// Bounds of a route, in place of those of all requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RouteLimits {
+    /// The longest request body.
+    pub body: Option<Bytes>,
+    /// From the call of the application to the head of its response.
+    pub time: Option<Duration>,
+    /// The longest body of a response.
+    pub response: Option<Bytes>,
+    /// The longest wait until a worker starts a request.
+    pub queue: Option<Duration>,
+    /// How many of the route's requests the application may have at a time.
+    pub in_flight: Option<u32>,
+    /// How many more may wait for that.
+    pub queue_length: Option<u32>,
 }
 
 /// A host that a request may be for.
@@ -116,8 +142,13 @@ pub enum Action {
         /// The body.
         body: String,
     },
-    /// A file below this directory, or the application where there is none.
-    Files(PathBuf),
+    /// A file below a directory, or the application where there is none.
+    Files {
+        /// The directory.
+        directory: PathBuf,
+        /// The file below it that is sent where there is none.
+        fallback: Option<String>,
+    },
 }
 
 /// What the application is told of the path.

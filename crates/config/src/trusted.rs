@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr};
 
+use crate::values::Values;
+
 /// Whom a request's peer has to be among, so that what it tells of the client counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<Trusted>);
@@ -19,6 +21,17 @@ impl TrustedProxies {
     /// Nobody is trusted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The list at `path`.
+    pub(crate) fn read(path: &str, values: &mut Values) -> Self {
+        let mut list = Self::default();
+        for (text, given) in values.list(path).unwrap_or_default() {
+            if let Err((what, hint)) = list.add(&text) {
+                values.reject(path, &given, what, hint);
+            }
+        }
+        list
     }
 
     /// Adds an entry of the list; or says what is wrong with it, and what to do.

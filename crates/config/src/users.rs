@@ -1,8 +1,10 @@
 //! Users and their passwords, as `htpasswd -B` writes them: a line `name:hash` for each.
 //!
-//! Invariant: every hash is one of bcrypt; what is weaker is refused. Neither names nor hashes are ever shown.
+//! Invariant: every hash is one of bcrypt or argon2id; what is weaker, or would take minutes, is refused. Neither names nor hashes are ever shown.
 
 use std::fmt;
+
+use argon2::{Params, password_hash::phc::PasswordHash};
 
 /// Who may come, and the hashes of their passwords.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -36,8 +38,8 @@ pub(crate) fn read(text: &str) -> Result<Users, (String, Option<String>)> {
         let Some((name, hash)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
             return Err((format!("line {number} is not `name:hash`"), Some(HOW.to_owned())));
         };
-        if !is_bcrypt(hash) {
-            return Err((format!("line {number}: the hash is not one of bcrypt"), Some(HOW.to_owned())));
+        if !is_bcrypt(hash) && !is_argon2id(hash) {
+            return Err((format!("line {number}: the hash is not one of bcrypt or argon2id"), Some(HOW.to_owned())));
         }
         if users.iter().any(|(known, _)| known == name) {
             return Err((format!("line {number}: this user was there before"), None));
@@ -65,16 +67,31 @@ fn is_bcrypt(hash: &str) -> bool {
     }
 }
 
+/// `$argon2id$v=19$m=…,t=…,p=…$salt$hash`, of at most 1 GiB and 64 rounds.
+fn is_argon2id(hash: &str) -> bool {
+    const MEMORY_MAX_KIB: u32 = 1 << 20;
+    const ROUNDS_MAX: u32 = 64;
+    let Ok(parsed) = PasswordHash::new(hash) else { return false };
+    let is_whole = parsed.algorithm.as_str() == "argon2id" && parsed.salt.is_some() && parsed.hash.is_some();
+    is_whole
+        && matches!(parsed.version, None | Some(19))
+        && Params::try_from(&parsed)
+            .is_ok_and(|params| params.m_cost() <= MEMORY_MAX_KIB && params.t_cost() <= ROUNDS_MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ARGON: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
     #[test]
-    fn only_bcrypt_is_taken() {
+    fn only_hashes_that_are_hard_to_guess_are_taken() {
         let hash = format!("$2y$05${}", "a".repeat(53));
         let users = read(&format!("# who\n\nana:{hash}\r\nben:$2b$10${}\n", "b".repeat(53))).unwrap();
         assert_eq!((users.hash("ana"), users.hash("eve")), (Some(hash.as_str()), None));
         assert_eq!(format!("{users:?}"), "Users(2)");
+        assert!(read(&format!("ana:{ARGON}\n")).is_ok());
         for text in [
             String::new(),
             "# nobody\n".into(),
@@ -86,6 +103,10 @@ mod tests {
             format!("ana:{hash}x"),
             format!("ana:$2y$31${}", "a".repeat(53)),
             format!("ana:{hash}\nana:{hash}"),
+            format!("ana:{}", ARGON.replace("argon2id", "argon2i")),
+            format!("ana:{}", ARGON.replace("m=256", "m=4000000")),
+            format!("ana:{}", ARGON.replace("t=2", "t=65")),
+            format!("ana:{}", ARGON.rsplit_once('$').unwrap().0),
         ] {
             assert!(read(&text).is_err(), "{text}");
         }

@@ -67,6 +67,9 @@ fn describe(config: &Config) -> String {
     for route in &config.routes.list {
         line("route", format!("{route:?}"));
     }
+    if config.protection != config::Protection::default() {
+        line("protection", format!("{:?}", config.protection));
+    }
     line("python, pythonpath", format!("{:?}, {:?}", config.python, config.pythonpath));
     line("env, user, expose", format!("{:?}, {:?}, {:?}", config.env, config.user, config.expose));
     if (config.server_timing, config.tracing) != (config::ServerTiming::Hidden, config::Tracing::Make) {

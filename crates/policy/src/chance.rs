@@ -17,6 +17,12 @@ impl Chance {
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// A whole number from 0, `end` excluded.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.unit();
+        (self.0 >> 11) % end
+    }
+
     pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }

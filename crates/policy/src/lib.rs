@@ -12,6 +12,9 @@ mod shared; // the same behind a lock, and the lease that gives itself back
 mod turns; // which thread of a worker has the next turn
 mod retry; // the right to a second try
 mod budget; // how many second tries there may be
+mod rate; // how often a client may come
+mod tally; // how many things a client has at a time
+mod lane; // how many requests of one kind go on at a time
 mod health; // whether an upstream gets requests
 mod staff; // how many workers there should be
 mod changes; // changed files, and when to reload for them
@@ -24,10 +27,13 @@ pub use changes::{Changes, FileChange};
 pub use dispatch::{Admission, Demand, Dispatch, Gate, Load, NodeId, Rank, Stage, Ticket, WorkerId};
 pub use growth::{Growth, GrowthChange, Sight};
 pub use health::{Health, HealthChange, HealthRules, HealthState};
+pub use lane::{Lane, LaneBounds, LaneEntry, LanePlace};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
+pub use rate::{Rate, Rates};
 pub use retry::{Tried, is_idempotent, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use staff::{Obstacle, Staff, StaffBounds, StaffChange, StaffReason, StaffSight};
 pub use standing::{Duty, Standing};
+pub use tally::Tally;
 pub use turns::{BATCH, Came, Gil, Leave, Start, Turns};
 pub use window::Window;

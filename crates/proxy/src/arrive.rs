@@ -39,7 +39,8 @@ pub(crate) fn is_awaited(peer: &Peer, thread: &Thread) -> bool {
     peer.entry.protocol == Protocol::Https || expects_header(peer, thread)
 }
 
-fn expects_header(peer: &Peer, thread: &Thread) -> bool {
+/// Whether a proxy has to say first for whom it speaks.
+pub(crate) fn expects_header(peer: &Peer, thread: &Thread) -> bool {
     // Gateways that speak uwsgi name the client in every request.
     thread.settings().proxy_protocol == ProxyProtocol::Required && peer.entry.protocol != Protocol::Uwsgi
 }
@@ -49,6 +50,7 @@ pub(crate) async fn arrive(mut stream: Stream, mut peer: Peer, thread: Rc<Thread
     let deadline = thread.deadlines.register();
     if expects_header(&peer, &thread) {
         take_header(&stream, &mut peer, &thread, &deadline).await?;
+        thread.has_room_for(&mut peer).then_some(())?;
     }
     if peer.entry.protocol == Protocol::Https {
         let first = await_first(&stream, &thread, &deadline).await?;

@@ -108,6 +108,7 @@ mod tests {
             port: 1,
             scheme: Scheme::Http,
             entry,
+            share: None,
         };
         for (given, expected) in [
             (&[("REMOTE_ADDR", "192.0.2.1"), ("REMOTE_PORT", "82")][..], ("192.0.2.1", 82)),

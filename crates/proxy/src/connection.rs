@@ -17,6 +17,7 @@ use http::{HeadScan, RequestHead, Scheme};
 use units::{Cause, Ending, Phase};
 
 use crate::{
+    clients::Share,
     deadline::{Deadline, Waits},
     file::{Broken, FileBody},
     listener::Entry,
@@ -37,6 +38,8 @@ pub(crate) struct Peer {
     pub(crate) scheme: Scheme,
     /// Where it came in.
     pub(crate) entry: Entry,
+    /// By which the connection counts among those of its address.
+    pub(crate) share: Option<Share>,
 }
 
 /// Room for the first read, which holds nearly every request: a thousand connections that wait cost a few megabytes.

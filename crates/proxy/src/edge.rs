@@ -11,6 +11,8 @@ use tokio::{
 };
 
 use crate::{
+    admission::Protection,
+    clients::Clients,
     listener::Bound,
     page::Page,
     route::Routes,
@@ -36,6 +38,8 @@ pub struct Settings {
     pub queue: Duration,
     /// How long a connection that has left HTTP may be silent.
     pub tunnel: Duration,
+    /// The longest body of a response, in bytes.
+    pub response: u64,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
@@ -46,6 +50,8 @@ pub struct Settings {
     pub services: Vec<Service>,
     /// Which of them, and what else becomes of requests.
     pub(crate) routes: Arc<Routes>,
+    /// What protects the application from too much of them.
+    pub(crate) protection: Arc<Protection>,
     /// What becomes of a handler whose client has gone.
     pub on_disconnect: OnDisconnect,
     /// Whether responses say which worker made them.
@@ -85,16 +91,25 @@ impl Settings {
             time: config.limits.time,
             queue: config.limits.queue,
             tunnel: config.limits.tunnel,
+            response: config.protection.response.map_or(u64::MAX, units::Bytes::count),
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,
-            routes: Arc::new(Routes::new(&config.routes, &config.name, &services)),
+            routes: Arc::new(Routes::new(&config.routes, config.limits.queue_length, &config.name, &services)),
+            protection: Arc::new(Protection::new(&config.protection)),
             services,
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
             access_log,
+        }
+    }
+
+    /// Requests that wait, or are with the application, under `old` settings count under these.
+    fn keep_lanes(&mut self, old: &Self) {
+        if let Some(routes) = Arc::get_mut(&mut self.routes) {
+            routes.keep_lanes(&old.routes);
         }
     }
 
@@ -158,6 +173,7 @@ pub fn serve(mut bound: Bound, settings: Settings, sink: &LogSink, descriptors: 
     let tls = bound.tls.take();
     let descriptors = share(descriptors, by_thread.len());
     let metrics = Metrics::new(by_thread.len());
+    let clients = Arc::new(Clients::default());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
         let (emptied, ended) = oneshot::channel();
@@ -166,6 +182,7 @@ pub fn serve(mut bound: Bound, settings: Settings, sink: &LogSink, descriptors: 
             listeners,
             tls: tls.clone(),
             descriptors,
+            clients: Arc::clone(&clients),
             commands: commands.subscribe(),
             sink: sink.clone(),
             counts: metrics.of_thread(index).unwrap_or_default(),
@@ -193,8 +210,11 @@ impl Edge {
     }
 
     /// New settings for requests from now on.
-    pub fn set(&self, settings: Settings) {
-        self.commands.send_modify(|command| command.settings = settings);
+    pub fn set(&self, mut settings: Settings) {
+        self.commands.send_modify(|command| {
+            settings.keep_lanes(&command.settings);
+            command.settings = settings;
+        });
     }
 
     /// What requests are answered with that the dispatch sends away ([`policy::Gate::Shut`]); to be told before it does.

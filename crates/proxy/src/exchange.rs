@@ -174,7 +174,7 @@ pub(crate) async fn run(
             return Err(Ending::new(lost.unwrap_or(Cause::WorkerCrashed), Phase::AwaitHead));
         }
         if started {
-            start_by = Instant::now() + connection.thread.settings().queue;
+            start_by = Instant::now() + request.queue;
         }
         lease = queue::readmit(connection, way, ticket, start_by, upload.end()).await?;
     }
@@ -192,7 +192,9 @@ fn begin(
 ) -> Option<Attempt> {
     let link = links.find(lease.worker())?;
     upload.begin_attempt();
-    let (id, mailbox) = links.begin(&link, lease, |out, id| write(connection, request, upload, out, id))?;
+    let held = request.held.borrow().clone();
+    let write = |out: &mut Vec<u8>, id| write(connection, request, upload, out, id);
+    let (id, mailbox) = links.begin(&link, (lease, held), write)?;
     let now = Instant::now();
     story.handed_over(now, Arc::clone(&link.node), link.pid);
     connection.deadline.set(now, request.time.min(start_by.saturating_duration_since(now)), Waits::Busy);
@@ -251,7 +253,7 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
             _ => {}
         }
     }
-    if let Some(host) = host {
+    if let Some(host) = host.filter(|_| !edits.is_some_and(|edits| edits.leaves_out(b"host"))) {
         writer.field(b"Host", host.of(input));
     }
     for (name, value) in edits.into_iter().flat_map(|edits| &edits.set) {
@@ -261,7 +263,9 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
         writer.variable(b"SCRIPT_NAME", script.as_bytes());
     }
     writer.field(b"X-Request-Id", request.id.as_bytes());
-    if let Some(context) = request.trace.context() {
+    if let Some(context) = request.trace.context()
+        && !edits.is_some_and(|edits| edits.leaves_out(b"traceparent"))
+    {
         writer.field(b"traceparent", context.as_bytes());
     }
     writer.finish(&input[upload.inline()]);

@@ -29,14 +29,23 @@ use open::{Opened, Regular};
 pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
 pub(crate) use slots::FileSlots;
 
-/// Answers with the file that `path` names below `directory`, once its first `taken` bytes have named that. `None` when there is no
-/// such file.
+/// Where the files of a path are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) directory: &'a Path,
+    /// So many bytes of the path have named the directory.
+    pub(crate) taken: usize,
+    /// The file below it that stands for all that are missing.
+    pub(crate) fallback: Option<&'a str>,
+}
+
+/// Answers with the file that the path names. `None` when there is no such file.
 pub(crate) async fn answer(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &Upload,
     story: &mut Story,
-    (directory, taken): (&Path, usize),
+    Place { directory, taken, fallback }: Place<'_>,
 ) -> Result<Option<Ending>, Ending> {
     let path = request.head.path.of(&connection.input);
     let mut relative = Vec::new();
@@ -45,7 +54,12 @@ pub(crate) async fn answer(
     let named = if taken == path.len() && 0 < taken { Named::Plain } else { named };
     let thread = std::rc::Rc::clone(&connection.thread);
     let slot = thread.file_slots.take(thread.settings().queue).await?;
-    let found = find(directory, relative, named);
+    let found = match (find(directory, relative, named), fallback) {
+        (Found::Nothing, Some(fallback)) if matches!(request.method(&connection.input), b"GET" | b"HEAD") => {
+            stand_in(directory, fallback)
+        }
+        (found, _) => found,
+    };
     let ending = match found {
         Found::Nothing => return Ok(None),
         Found::Forbidden(name) => {
@@ -56,9 +70,8 @@ pub(crate) async fn answer(
             own::tell(connection, request, upload, story, (403, "403 Forbidden\n")).await
         }
         _ if !matches!(request.method(&connection.input), b"GET" | b"HEAD") => {
-            let fields = b"Allow: GET, HEAD\r\nContent-Type: text/plain; charset=utf-8\r\n";
-            let own = Own { status: 405, fields, body: Body::Bytes(b"405 Method Not Allowed\n") };
-            own::answer(connection, request, upload, story, own).await
+            let text = (405, "405 Method Not Allowed\n");
+            own::tell_with(connection, request, upload, story, text, b"Allow: GET, HEAD\r\n").await
         }
         Found::Directory => {
             let fields = location(connection, request);
@@ -118,6 +131,15 @@ fn find(directory: &Path, mut name: Vec<u8>, named: Named) -> Found {
                 _ => Found::Nothing,
             }
         }
+        Opened::Directory | Opened::Nothing => Found::Nothing,
+    }
+}
+
+/// The file that stands for one that is missing.
+fn stand_in(directory: &Path, name: &str) -> Found {
+    match open::open(directory, name.as_bytes()) {
+        Opened::File(file) => Found::File(file, name.as_bytes().to_vec()),
+        Opened::Denied => Found::Forbidden(name.as_bytes().to_vec()),
         Opened::Directory | Opened::Nothing => Found::Nothing,
     }
 }

@@ -18,11 +18,14 @@ mod client; // who it comes from
 mod trace; // which trace it belongs to
 mod route; // which route it takes
 mod routed; // what a route makes of it, besides handing it to the application
+mod clients; // what clients use up, counted for all threads
 mod credentials; // names and passwords
 mod files; // files of a directory as responses
 mod own; // answers that the edge gives itself
 mod body; // the request's body, read as fast as it is wanted
 mod service; // where it goes
+mod admission; // whether it may ask for a slot
+mod lane; // so many of a route at a time
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
 mod aim; // what the application is told of the target

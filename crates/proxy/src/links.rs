@@ -27,7 +27,7 @@ use units::Cause;
 
 use self::places::{Held, Places};
 use crate::{
-    NodeTable,
+    NodeTable, admission,
     file::FileBody,
     mailbox::{Head, Mailbox, Turned},
 };
@@ -162,13 +162,13 @@ impl Links {
     pub(crate) fn begin(
         &self,
         link: &Rc<Link>,
-        lease: Lease,
+        (lease, beside): (Lease, admission::Held),
         write: impl FnOnce(&mut Vec<u8>, ExchangeId),
     ) -> Option<(ExchangeId, Rc<Mailbox>)> {
         let id = link.places.borrow_mut().claim()?;
         let mailbox = self.spare.borrow_mut().pop().unwrap_or_default();
         link.end.ledger().offer(id);
-        link.places.borrow_mut().fill(id, Held { mailbox: Rc::clone(&mailbox), lease });
+        link.places.borrow_mut().fill(id, Held { mailbox: Rc::clone(&mailbox), lease, _beside: beside });
         write(&mut link.out.borrow_mut(), id);
         link.wake_writer();
         self.fresh.borrow_mut().push_back(Fresh { link: Rc::clone(link), id });

@@ -10,9 +10,11 @@ use tokio::task::yield_now;
 use units::{Cause, Ending, Phase};
 
 use crate::{
+    accept::{Accept, Form},
     body::Upload,
     connection::{Connection, Sent},
     file::FileBody,
+    page,
     record::Story,
     request::Request,
     respond::{self, Framed},
@@ -52,10 +54,28 @@ pub(crate) async fn tell(
     request: &Request<'_>,
     upload: &Upload,
     story: &mut Story,
-    (status, text): (u16, &str),
+    text: (u16, &str),
 ) -> Ending {
-    let fields = b"Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n";
-    let own = Own { status, fields, body: Body::Bytes(text.as_bytes()) };
+    tell_with(connection, request, upload, story, text, b"").await
+}
+
+/// The same with further field lines; for browsers the page that the operator has for the status, if there is one.
+pub(crate) async fn tell_with(
+    connection: &mut Connection,
+    request: &Request<'_>,
+    upload: &Upload,
+    story: &mut Story,
+    (status, text): (u16, &str),
+    lines: &[u8],
+) -> Ending {
+    let settings = connection.thread.settings();
+    let likes_html = || Accept::of(Some(request.head), &connection.input).form() == Form::Html;
+    let page = settings.protection.pages.of(status).filter(|_| likes_html());
+    let kind = if page.is_some() { page::HTML } else { page::TEXT };
+    let mut fields = lines.to_vec();
+    http::write_field(&mut fields, b"Content-Type", kind.as_bytes());
+    http::write_field(&mut fields, b"Cache-Control", b"no-store");
+    let own = Own { status, fields: &fields, body: Body::Bytes(page.unwrap_or(text).as_bytes()) };
     answer(connection, request, upload, story, own).await
 }
 

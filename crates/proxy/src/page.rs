@@ -8,8 +8,8 @@ use units::{Cause, Ending, RequestId};
 
 use crate::accept::{Accept, Form};
 
-const HTML: &str = "text/html; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/problem+json";
 
 /// One message in two forms.
@@ -76,6 +76,10 @@ pub(crate) fn proxy_status(ending: Ending) -> String {
         Cause::BodyTooLarge | Cause::ClientTimedOut | Cause::HttpProtocolError(_) => {
             format!("tierce; error=http_request_error; details=\"{cause}\"")
         }
+        Cause::ResponseTooLarge => format!("tierce; error=http_response_body_size; details=\"{cause}\""),
+        Cause::ClientInFlight | Cause::RateLimited => {
+            format!("tierce; error=http_request_denied; details=\"{cause}\"")
+        }
         _ => format!("tierce; error={cause}"),
     }
 }
@@ -113,6 +117,8 @@ mod tests {
         for (cause, expected) in [
             (Cause::QueueTimeout, "tierce; error=queue_timeout"),
             (Cause::HttpResponseTimeout, "tierce; error=http_response_timeout"),
+            (Cause::ResponseTooLarge, "tierce; error=http_response_body_size; details=\"response_too_large\""),
+            (Cause::RateLimited, "tierce; error=http_request_denied; details=\"rate_limited\""),
             (Cause::HttpProtocolError(400), "tierce; error=http_request_error; details=\"http_protocol_error\""),
         ] {
             assert_eq!(proxy_status(Ending::new(cause, Phase::AwaitHead)), expected);

@@ -28,6 +28,7 @@ pub(crate) struct Story {
     status: u16,
     bytes_in: u64,
     bytes_out: u64,
+    retry_after: Option<Duration>,
 }
 
 impl Story {
@@ -44,6 +45,7 @@ impl Story {
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
+            retry_after: None,
         }
     }
 
@@ -72,6 +74,17 @@ impl Story {
     /// The response's head is here.
     pub(crate) fn head_arrived(&mut self, now: Instant) {
         self.head_arrived = Some(now);
+    }
+
+    /// The client is asked to come again after this.
+    pub(crate) fn retry_after(&mut self, wait: Duration) {
+        self.retry_after = Some(wait);
+    }
+
+    /// The same in whole seconds, at least one (RFC 9110 §10.2.3).
+    pub(crate) fn retry_seconds(&self) -> u64 {
+        let wait = self.retry_after.unwrap_or_default();
+        (wait.as_secs() + u64::from(0 < wait.subsec_nanos())).max(1)
     }
 
     /// A head with this status goes to the client.

@@ -1,11 +1,16 @@
 //! The life of a request, from its head to its ending; the steps are in files of their own.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::RefCell,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use http::{RequestHead, Scheme};
-use units::{Cause, Ending, Phase, RequestId};
+use units::{Bytes, Cause, Ending, Phase, RequestId};
 
 use crate::{
+    admission::{self, Held},
     body::Upload,
     client::{self, Told},
     connection::{Connection, Peer},
@@ -44,6 +49,12 @@ pub(crate) struct Request<'a> {
     pub(crate) told: Option<Told>,
     /// `limits.time`.
     pub(crate) time: Duration,
+    /// `limits.queue`.
+    pub(crate) queue: Duration,
+    /// `limits.response`, in bytes.
+    pub(crate) response: u64,
+    /// What it holds while the application works on it.
+    pub(crate) held: RefCell<Held>,
     /// What it is to be treated by, if any route fits.
     pub(crate) route: Option<&'a Route>,
     /// Where it goes, if anywhere.
@@ -54,6 +65,11 @@ impl Request<'_> {
     /// How the client speaks to whom it has reached first.
     pub(crate) fn scheme(&self, peer: &Peer) -> Scheme {
         self.told.as_ref().map_or(peer.scheme, |told| told.scheme)
+    }
+
+    /// Whose request it is; `None` for one of a Unix socket.
+    pub(crate) fn client(&self, peer: &Peer) -> Option<IpAddr> {
+        self.told.as_ref().map_or(peer.ip, |told| told.address)
     }
 
     pub(crate) fn method<'i>(&self, input: &'i [u8]) -> &'i [u8] {
@@ -82,10 +98,21 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let input = &connection.input;
     let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
     let way = settings.routes.service(route).and_then(|number| connection.thread.way(number));
-    let time = route.and_then(|route| route.rule.time).unwrap_or(settings.time);
+    let limits = route.map(|route| route.rule.limits).unwrap_or_default();
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
-    let request = Request { head, id, trace, told, time, route, way: way.as_deref() };
-    let limit = route.and_then(|route| route.rule.body).map_or(settings.body, |body| body.count());
+    let request = Request {
+        head,
+        id,
+        trace,
+        told,
+        time: limits.time.unwrap_or(settings.time),
+        queue: limits.queue.unwrap_or(settings.queue),
+        response: limits.response.map_or(settings.response, Bytes::count),
+        held: RefCell::default(),
+        route,
+        way: way.as_deref(),
+    };
+    let limit = limits.body.map_or(settings.body, Bytes::count);
     let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
         true => Upload::new(head, length, (limit, settings.patience), story.began),
         // Where a path decides, there are no two ways to read it; no browser sends such a one.
@@ -126,7 +153,7 @@ async fn answer(
         let location = redirect::location(connection, request, port)?;
         return Ok(respond::redirect(connection, request, &location, story).await);
     }
-    if let Some(ending) = routed::guard(connection, request, upload, story).await {
+    if let Some(ending) = routed::guard(connection, request, upload, story).await? {
         return Ok(ending);
     }
     upload.gather(connection).await?;
@@ -138,9 +165,7 @@ async fn answer(
         return Ok(ending);
     }
     let way = request.way.ok_or(Ending::new(Cause::NoRoute, Phase::Queue))?;
-    let now = Instant::now();
-    story.asked(now);
-    let start_by = now + connection.thread.settings().queue;
+    let start_by = admission::enter(connection, request, upload, story).await?;
     let lease = queue::admit(connection, way, start_by, upload.end()).await?;
     story.granted(Instant::now());
     let links = match way {
@@ -150,11 +175,16 @@ async fn answer(
         Way::Workers { links, .. } => links,
     };
     let mut attempt = exchange::run(connection, request, upload, (way, links, lease), start_by, story).await?;
+    request.held.borrow_mut().answered();
     if let Some(wanted) = wanted(connection, &attempt) {
         // What is complete needs no word that nobody wants it.
         attempt.over = attempt.mailbox.look(|mail| mail.last);
         drop(attempt);
         return Box::pin(files::answer_wanted(connection, request, upload, story, wanted)).await;
+    }
+    if request.response < respond::announced(request, &attempt) {
+        attempt.over = attempt.mailbox.look(|mail| mail.last);
+        return Err(Ending::new(Cause::ResponseTooLarge, Phase::AwaitHead));
     }
     Ok(respond::forward(connection, request, upload, attempt, story).await)
 }

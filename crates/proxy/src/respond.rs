@@ -18,7 +18,8 @@ use tokio::task::yield_now;
 use units::{Cause, Ending, Phase};
 
 use crate::{
-    accept::Accept,
+    Settings,
+    accept::{Accept, Form},
     body::{Answer, Upload},
     connection::{Connection, Filled, Sent},
     exchange::Attempt,
@@ -63,6 +64,16 @@ pub(crate) fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
     request.head.keep_alive && !connection.thread.is_draining() && !connection.closing
 }
 
+/// How long the body is that the client is to have, as far as that is known.
+pub(crate) fn announced(request: &Request<'_>, attempt: &Attempt) -> u64 {
+    attempt.mailbox.look(|mail| match &mail.head {
+        Some(head) if !request.head.is_head && head.status != 304 => {
+            head.content_length.unwrap_or(if mail.last { mail.body.len() as u64 } else { 0 })
+        }
+        _ => 0,
+    })
+}
+
 /// Forwards the response whose head is in the attempt's mailbox; returns how the request ended.
 pub(crate) async fn forward(
     connection: &mut Connection,
@@ -72,7 +83,8 @@ pub(crate) async fn forward(
     story: &mut Story,
 ) -> Ending {
     let framing = write_app_head(connection, request, upload, &attempt, story);
-    let mut download = Download { framing, left: None, taken: 0, file: None, complete: false, turned: None };
+    let allowed = Some(request.response);
+    let mut download = Download { framing, left: None, allowed, taken: 0, file: None, complete: false, turned: None };
     if let ResponseFraming::Length(length) = framing {
         download.left = Some(length);
     }
@@ -98,6 +110,8 @@ struct Download {
     framing: ResponseFraming,
     /// Bytes that are still owed to the client when their number was announced.
     left: Option<u64>,
+    /// Bytes that may still come; `None` when more have come than that.
+    allowed: Option<u64>,
     /// Body bytes taken since the worker was last given credit.
     taken: u32,
     /// What is to be sent after `out`.
@@ -125,6 +139,9 @@ impl Download {
                 }
                 if connection.out.len() < OUT_MAX {
                     self.take(connection, attempt, story);
+                }
+                if self.allowed.is_none() {
+                    return Poll::Ready(Err(Cause::ResponseTooLarge));
                 }
             }
             if connection.has_unsent() {
@@ -181,6 +198,12 @@ impl Download {
                 // The worker cuts what is more than announced; this is for the client's safety, not for correctness.
                 body.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= body.len() as u64;
+            }
+            if self.framing != ResponseFraming::NoBody {
+                self.allowed = self.allowed.and_then(|allowed| allowed.checked_sub(body.len() as u64));
+                if self.allowed.is_none() {
+                    return;
+                }
             }
             if !body.is_empty() && self.framing != ResponseFraming::NoBody {
                 story.sent(body.len() as u64);
@@ -344,14 +367,20 @@ pub(crate) async fn refuse(
         && !matches!(ending.cause, Cause::BodyTooLarge | Cause::HttpProtocolError(_) | Cause::ClientTimedOut);
     connection.closing |= !keep;
     let page = if ending.cause == Cause::AppNotLoaded { connection.thread.page() } else { None };
+    let settings = connection.thread.settings();
     let own;
     let (kind, text) = match &page {
         Some(page) => page.of_choice(request.map(|request| request.head), &connection.input),
         None => {
             let form = Accept::of(request.map(|request| request.head), &connection.input).form();
-            let (kind, text) = page::of_ending(form, story.id, status, ending, explain(ending.cause));
-            own = text;
-            (kind, own.as_str())
+            match operators_page(&settings, request, status, ending) {
+                Some(html) if form == Form::Html => (page::HTML, html),
+                _ => {
+                    let (kind, text) = page::of_ending(form, story.id, status, ending, explain(ending.cause));
+                    own = text;
+                    (kind, own.as_str())
+                }
+            }
         }
     };
     let mut out = std::mem::take(&mut connection.out);
@@ -359,8 +388,8 @@ pub(crate) async fn refuse(
     http::write_field(&mut out, b"Content-Type", kind.as_bytes());
     http::write_field(&mut out, b"Cache-Control", b"no-store");
     http::write_field(&mut out, b"Proxy-Status", page::proxy_status(ending).as_bytes());
-    if status == 503 {
-        http::write_field(&mut out, b"Retry-After", b"1");
+    if matches!(status, 429 | 503) {
+        http::write_field(&mut out, b"Retry-After", story.retry_seconds().to_string().as_bytes());
     }
     if status == 405 {
         http::write_field(&mut out, b"Allow", ALLOW);
@@ -380,6 +409,19 @@ pub(crate) async fn refuse(
     connection.out = out;
     story.answered(status);
     flush(connection, ending).await
+}
+
+/// What the operator has for browsers in place of our page.
+fn operators_page<'a>(
+    settings: &'a Settings,
+    request: Option<&'a Request<'_>>,
+    status: u16,
+    ending: Ending,
+) -> Option<&'a str> {
+    let protection = &settings.protection;
+    let maintenance = request.filter(|_| ending.cause == Cause::Maintenance);
+    let page = maintenance.and_then(|request| protection.maintenance(request)?.page.as_deref());
+    page.or_else(|| protection.pages.of(status))
 }
 
 async fn flush(connection: &mut Connection, ending: Ending) -> Ending {
@@ -429,6 +471,7 @@ fn explain(cause: Cause) -> &'static str {
         Cause::AppNotLoaded => "the application cannot be loaded as it is now; the log says why.",
         Cause::BodyTooLarge => "the body of the request is larger than this server accepts.",
         Cause::ClientClosed => "the client has closed the connection.",
+        Cause::ClientInFlight => "too many requests of this client are being worked on.",
         Cause::ClientTimedOut => "the request did not arrive in time.",
         Cause::ConnectionRefused => "the server behind this one takes no connections.",
         Cause::ConnectionTerminated => "the server behind this one has closed the connection without an answer.",
@@ -442,9 +485,12 @@ fn explain(cause: Cause) -> &'static str {
         Cause::HttpProtocolError(_) => "the request breaks a rule of HTTP and was not passed on.",
         Cause::HttpResponseTimeout => "the application did not answer in time.",
         Cause::HttpResponseIncomplete => "the application did not send the response that it had announced.",
+        Cause::Maintenance => "this is being worked on, and will be back.",
         Cause::NoRoute => "nothing here answers requests for this host and path.",
         Cause::QueueFull => "too many requests are waiting.",
         Cause::QueueTimeout => "no worker became free in time.",
+        Cause::RateLimited => "this client comes too often.",
+        Cause::ResponseTooLarge => "the response of the application is larger than this server passes on.",
         Cause::TunnelTimeout => "nothing has moved on this connection for too long.",
         Cause::ProxyInternalError => "the server itself failed.",
         Cause::WorkerCrashed => "the worker process ended while it was running this request.",

@@ -7,12 +7,14 @@ use std::{
     net::IpAddr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use config::{HostPattern, Mount};
+use config::{HostPattern, Mount, Own};
 use http::RequestHead;
+use policy::LaneBounds;
 
-use crate::service::Service;
+use crate::{clients::RateRule, lane::Lane, service::Service};
 
 /// All routes, and the directories beside the application.
 #[derive(Debug, Default)]
@@ -33,6 +35,11 @@ pub(crate) struct Route {
     pub(crate) response: Edits,
     /// Its service, by number, if it does not leave that to others.
     service: Option<usize>,
+    /// How often a client may come here.
+    pub(crate) rate: Option<RateRule>,
+    /// Where its requests wait when too many of them are with the application.
+    pub(crate) lane: Option<Arc<Lane>>,
+    lane_bounds: Option<LaneBounds>,
 }
 
 /// Changes of a head, ready to be made.
@@ -54,11 +61,14 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Routes {
-    /// Without a word of a route, requests go to the service with the name `main`, if there is one.
-    pub(crate) fn new(routes: &config::Routes, main: &str, services: &[Service]) -> Self {
+    /// Without a word of a route, requests go to the service with the name `main`, if there is one, and lanes have
+    /// `queue_length`.
+    pub(crate) fn new(routes: &config::Routes, queue_length: u32, main: &str, services: &[Service]) -> Self {
         let number = |name: &str| services.iter().position(|service| service.name == name);
-        let route =
-            |rule: &config::Route| Route { service: rule.service.as_deref().and_then(number), ..Route::new(rule) };
+        let route = |rule: &config::Route| Route {
+            service: rule.service.as_deref().and_then(number),
+            ..Route::new(rule, queue_length)
+        };
         let sorted = |mounts: &[Mount]| {
             let mut mounts = mounts.to_vec();
             mounts.sort_by_key(|mount| std::cmp::Reverse(mount.path.len()));
@@ -75,6 +85,18 @@ impl Routes {
     /// The number of the service that answers.
     pub(crate) fn service(&self, route: Option<&Route>) -> Option<usize> {
         route.and_then(|route| route.service).or(self.main)
+    }
+
+    /// Takes over the lanes of routes that are for the same requests, with whoever is in them.
+    pub(crate) fn keep_lanes(&mut self, old: &Self) {
+        for route in &mut self.list {
+            let Some(bounds) = route.lane_bounds else { continue };
+            let known = old.list.iter().find(|known| known.lane.is_some() && known.is_for_the_same(route));
+            if let Some(lane) = known.and_then(|known| known.lane.as_ref()) {
+                lane.set(bounds);
+                route.lane = Some(Arc::clone(lane));
+            }
+        }
     }
 
     /// Whether there is nothing to look up.
@@ -120,9 +142,29 @@ fn below<'a>(mounts: &'a [Mount], path: &[u8]) -> Option<(&'a Mount, usize)> {
 }
 
 impl Route {
-    fn new(rule: &config::Route) -> Self {
-        let (request, response) = (Edits::new(&rule.request), Edits::new(&rule.response));
-        Self { rule: rule.clone(), request, response, service: None }
+    fn new(rule: &config::Route, queue_length: u32) -> Self {
+        let config::Route { hosts, path, methods, fields, limits, .. } = rule;
+        let rate = match &rule.rate {
+            Own::This(limit) => Some(RateRule::new(limit, &format!("{hosts:?} {path} {methods:?} {fields:?}"))),
+            Own::AsForAll | Own::Off => None,
+        };
+        let length = limits.queue_length.unwrap_or(queue_length);
+        let lane_bounds = limits.in_flight.map(|in_flight| LaneBounds { in_flight, length });
+        Self {
+            request: Edits::new(&rule.request),
+            response: Edits::new(&rule.response),
+            rate,
+            lane: lane_bounds.map(Lane::new),
+            lane_bounds,
+            rule: rule.clone(),
+            service: None,
+        }
+    }
+
+    fn is_for_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.rule, &other.rule);
+        (&ours.hosts, &ours.path, &ours.methods, &ours.fields)
+            == (&theirs.hosts, &theirs.path, &theirs.methods, &theirs.fields)
     }
 
     fn fits(&self, asked: Asked<'_>, host: &[u8]) -> bool {
@@ -156,6 +198,11 @@ impl Edits {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.without.is_empty()
+    }
+
+    /// What a field is set to.
+    pub(crate) fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.set.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
     pub(crate) fn leaves_out(&self, name: &[u8]) -> bool {

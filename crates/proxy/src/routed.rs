@@ -2,15 +2,18 @@
 //!
 //! Invariant: who may not come is told so before anything of the body is read.
 
-use std::{path::Path, rc::Rc};
+use std::rc::Rc;
 
 use config::{Action, Piece};
-use units::Ending;
+use units::{Cause, Ending};
 
 use crate::{
+    admission,
     body::Upload,
+    clients::Who,
     connection::Connection,
-    files,
+    credentials::Verdict,
+    files::{self, Place},
     own::{self, Body, Own},
     record::Story,
     request::Request,
@@ -22,21 +25,27 @@ pub(crate) async fn guard(
     request: &Request<'_>,
     upload: &Upload,
     story: &mut Story,
-) -> Option<Ending> {
-    let route = request.route?;
-    let client = request.told.as_ref().map_or(connection.peer.ip, |told| told.address);
+) -> Result<Option<Ending>, Ending> {
+    let Some(route) = request.route else { return Ok(None) };
+    let client = request.client(&connection.peer);
     if !route.admits(client) {
-        return Some(own::tell(connection, request, upload, story, (403, "403 Forbidden\n")).await);
+        return Ok(Some(own::tell(connection, request, upload, story, (403, "403 Forbidden\n")).await));
     }
-    let users = route.rule.users.as_ref()?;
+    if let Some(rule) = &route.rate {
+        admission::count(connection, request, rule, story)?;
+    }
+    let Some(users) = &route.rule.users else { return Ok(None) };
     let thread = Rc::clone(&connection.thread);
-    if thread.credentials.are_right(request.head, &connection.input, users).await {
-        return None;
+    let who = Who::at(client);
+    match thread.credentials.judge(request.head, &connection.input, users, (&thread.clients, who)).await {
+        Verdict::Right => Ok(None),
+        Verdict::Wrong => {
+            const CHALLENGE: &[u8] = b"WWW-Authenticate: Basic realm=\"restricted\", charset=\"UTF-8\"\r\n";
+            let text = (401, "401 Unauthorized\n");
+            Ok(Some(own::tell_with(connection, request, upload, story, text, CHALLENGE).await))
+        }
+        Verdict::TooOften(wait) => Err(admission::refused(Cause::RateLimited, wait, story)),
     }
-    let fields = b"WWW-Authenticate: Basic realm=\"restricted\", charset=\"UTF-8\"\r\nContent-Type: text/plain; charset=utf-8\r\n\
-                   Cache-Control: no-store\r\n";
-    let own = Own { status: 401, fields, body: Body::Bytes(b"401 Unauthorized\n") };
-    Some(own::answer(connection, request, upload, story, own).await)
 }
 
 /// Answers in the application's place if the route, or a file, is the answer.
@@ -60,9 +69,10 @@ pub(crate) async fn answer(
             let own = Own { status: *status, fields: &fields, body: Body::Bytes(body.as_bytes()) };
             Ok(Some(own::answer(connection, request, upload, story, own).await))
         }
-        Some((route, Action::Files(directory))) => {
+        Some((route, Action::Files { directory, fallback })) => {
             let taken = route.taken(request.head.path.of(&connection.input));
-            Box::pin(files::answer(connection, request, upload, story, (directory, taken))).await
+            let place = Place { directory, taken, fallback: fallback.as_deref() };
+            Box::pin(files::answer(connection, request, upload, story, place)).await
         }
         Some((_, Action::App(_))) | None => mounted(connection, request, upload, story).await,
     }
@@ -77,7 +87,8 @@ async fn mounted(
 ) -> Result<Option<Ending>, Ending> {
     let settings = connection.thread.settings();
     let Some((mount, taken)) = settings.routes.files(request.head.path.of(&connection.input)) else { return Ok(None) };
-    Box::pin(files::answer(connection, request, upload, story, (Path::new(&mount.directory), taken))).await
+    let place = Place { directory: &mount.directory, taken, fallback: None };
+    Box::pin(files::answer(connection, request, upload, story, place)).await
 }
 
 fn location(connection: &Connection, request: &Request<'_>, to: &[Piece]) -> Vec<u8> {

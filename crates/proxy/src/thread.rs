@@ -23,6 +23,7 @@ use units::{RequestId, RequestIds, TraceContext};
 use crate::{
     Settings, arrive,
     buffers::Buffers,
+    clients::{Clients, Who},
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
@@ -56,6 +57,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Thread {
     index: usize,
+    /// What clients use up, in all threads.
+    pub(crate) clients: Arc<Clients>,
     pub(crate) deadlines: Rc<Deadlines>,
     /// Those of TLS handshakes, which bound their number too.
     pub(crate) handshakes: Rc<Deadlines>,
@@ -92,6 +95,7 @@ pub(crate) struct Start {
     pub(crate) listeners: Vec<(Entry, Listener)>,
     pub(crate) tls: Option<tls::Server>,
     pub(crate) descriptors: usize,
+    pub(crate) clients: Arc<Clients>,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
     /// Nobody else counts there.
@@ -102,10 +106,11 @@ pub(crate) struct Start {
 
 /// The whole life of a thread; returns when it is stopped.
 pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, tls, descriptors, mut commands, sink, counts, emptied } = start;
+    let Start { index, listeners, tls, descriptors, clients, mut commands, sink, counts, emptied } = start;
     let settings = commands.borrow_and_update().settings.clone();
     let thread = Rc::new(Thread {
         index,
+        clients,
         deadlines: Rc::default(),
         handshakes: Rc::default(),
         tls,
@@ -168,12 +173,12 @@ impl Acceptor {
                 let (stream, address) = acceptor.accept().await?;
                 let ip = address.ip().to_canonical();
                 let (address, port) = (ip.to_string(), address.port());
-                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry };
+                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry, share: None };
                 Ok((Stream::Tcp(stream), peer))
             }
             Self::Unix(acceptor) => {
                 let (stream, _) = acceptor.accept().await?;
-                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry };
+                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry, share: None };
                 Ok((Stream::Unix(stream), peer))
             }
         }
@@ -233,7 +238,27 @@ impl Thread {
         }
     }
 
-    async fn admit(self: &Rc<Self>, stream: Stream, peer: Peer) {
+    /// Counts a connection under the address that it comes from; false when that has too many.
+    pub(crate) fn has_room_for(&self, peer: &mut Peer) -> bool {
+        let settings = self.settings();
+        let Some(most) = settings.protection.client_connections else { return true };
+        if peer.ip.is_none() || settings.trusted_proxies.contains(peer.ip) {
+            return true;
+        }
+        peer.share = self.clients.connection(Who::at(peer.ip), most);
+        if peer.share.is_none() {
+            self.tell_seldom("client_connections", || {
+                format!("{}: a connection was closed: it has {most} already (limits.client_connections)", peer.address)
+            });
+        }
+        peer.share.is_some()
+    }
+
+    async fn admit(self: &Rc<Self>, stream: Stream, mut peer: Peer) {
+        // Whoever comes through a proxy that names it in a header is counted when that has come.
+        if !arrive::expects_header(&peer, self) && !self.has_room_for(&mut peer) {
+            return;
+        }
         while self.settings().connections_max(self.descriptors) <= self.connections.get() {
             self.deadlines.end_idle(Which::Longest);
             self.connection_ended.notified().await;

@@ -16,6 +16,8 @@ pub enum Cause {
     BodyTooLarge,
     /// The client closed its connection before the end.
     ClientClosed,
+    /// The client has `limits.client_in_flight` requests in flight already.
+    ClientInFlight,
     /// The client sent or read nothing for too long.
     ClientTimedOut,
     /// No connection to an upstream could be made (RFC 9209 `connection_refused`).
@@ -36,6 +38,8 @@ pub enum Cause {
     HttpResponseTimeout,
     /// The response broke off, or did not have the length it declared (RFC 9209 `http_response_incomplete`).
     HttpResponseIncomplete,
+    /// Nobody is served at present, at the operator's word (`maintenance`).
+    Maintenance,
     /// No route leads anywhere for it.
     NoRoute,
     /// No slot was free, and the queue is full.
@@ -44,6 +48,10 @@ pub enum Cause {
     QueueTimeout,
     /// Nothing has moved for `limits.tunnel` on a connection that had left HTTP.
     TunnelTimeout,
+    /// The client has come more often than `rate_limit` allows.
+    RateLimited,
+    /// The response is larger than `limits.response`.
+    ResponseTooLarge,
     /// What an upstream has sent is no response, or one that could be read in two ways.
     UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
@@ -95,13 +103,14 @@ impl Ending {
             Cause::AppException | Cause::AppNotLoaded => Some(500),
             Cause::BodyTooLarge => Some(413),
             Cause::NoRoute => Some(404),
+            Cause::ClientInFlight | Cause::RateLimited => Some(429),
             Cause::ClientTimedOut => Some(408),
             Cause::HttpOnHttpsPort => Some(400),
             Cause::HttpProtocolError(status) => Some(status),
             Cause::HttpResponseTimeout | Cause::ConnectionTimeout | Cause::TunnelTimeout => Some(504),
-            Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
+            Cause::HttpResponseIncomplete | Cause::ResponseTooLarge | Cause::WorkerCrashed => Some(502),
             Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
-            Cause::DestinationUnavailable => Some(503),
+            Cause::DestinationUnavailable | Cause::Maintenance => Some(503),
             // 503 would say that nothing was done yet and that it may be sent again.
             Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
             Cause::Draining | Cause::QueueFull | Cause::QueueTimeout => Some(503),
@@ -112,7 +121,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 26] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -135,6 +144,10 @@ impl Cause {
         "upstream_protocol_error",
         "no_route",
         "tunnel_timeout",
+        "client_in_flight",
+        "maintenance",
+        "rate_limited",
+        "response_too_large",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -162,6 +175,10 @@ impl Cause {
             Self::UpstreamProtocolError => 19,
             Self::NoRoute => 20,
             Self::TunnelTimeout => 21,
+            Self::ClientInFlight => 22,
+            Self::Maintenance => 23,
+            Self::RateLimited => 24,
+            Self::ResponseTooLarge => 25,
         }
     }
 

@@ -12,7 +12,8 @@ pub(super) fn fields(values: &mut Values) -> Vec<(String, Option<String>)> {
 }
 
 pub(super) fn edits(set: &str, remove: &str, values: &mut Values) -> Edits {
-    let set = pairs(set, values, ours);
+    let allows_host = set == "route.set_request_header";
+    let set = pairs(set, values, if allows_host { ours_but_host } else { ours });
     let mut names = Vec::new();
     for (name, given) in values.list(remove).unwrap_or_default() {
         match (is_token(&name), ours(&name)) {
@@ -22,6 +23,11 @@ pub(super) fn edits(set: &str, remove: &str, values: &mut Values) -> Edits {
         }
     }
     Edits { set, remove: names }
+}
+
+/// The same of what the application is told, which may be for another host; but it has to be one.
+fn ours_but_host(name: &str) -> Option<&'static str> {
+    if name.eq_ignore_ascii_case("host") { None } else { ours(name) }
 }
 
 /// Why a field cannot be changed here.
@@ -50,6 +56,9 @@ fn pairs(path: &str, values: &mut Values, objection: fn(&str) -> Option<&'static
         match (&entry.raw, objection(name)) {
             _ if !is_token(name) => values.reject(&key, entry, "this is not the name of a field", None),
             (_, Some(why)) => values.reject(&key, entry, why, None),
+            (Raw::Text(value), _) if name.eq_ignore_ascii_case("host") && !is_authority(value) => {
+                values.reject(&key, entry, format!("{value:?} is not a host"), None);
+            }
             (Raw::Text(value), _) if is_value(value) => pairs.push((name.clone(), value.clone())),
             (Raw::Text(_), _) => values.reject(&key, entry, "a field cannot have this value", None),
             (other, _) => values.reject(&key, entry, format!("expected a text, found {}", other.kind()), None),
@@ -58,9 +67,14 @@ fn pairs(path: &str, values: &mut Values, objection: fn(&str) -> Option<&'static
     pairs
 }
 
-fn is_token(name: &str) -> bool {
+pub(crate) fn is_token(name: &str) -> bool {
     let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !name.is_empty() && name.bytes().all(is_tchar)
+}
+
+/// A name or an address, with a port perhaps.
+fn is_authority(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte))
 }
 
 pub(super) fn is_value(value: &str) -> bool {

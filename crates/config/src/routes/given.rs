@@ -6,13 +6,14 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Action, HostPattern, Mount, Mounting, Route, Routes, Service,
+    Action, HostPattern, Mount, Mounting, Route, RouteLimits, Routes, Service,
     fields::{edits, fields, is_value},
     services::{self, Wanted},
 };
 use crate::{
     keys,
     problem::Problem,
+    protection::{self, Maintenance, Own},
     read::{Given, Origin, Raw},
     redirect,
     source::{self, Source},
@@ -132,11 +133,12 @@ fn route(source: &Source, values: &mut Values) -> Route {
         path: path.unwrap_or_else(|| "/".to_owned()),
         methods: methods(values),
         fields: fields(values),
-        allow: values.given("route.allow").is_some().then(|| addresses("route.allow", values)),
-        deny: addresses("route.deny", values),
+        allow: values.given("route.allow").is_some().then(|| TrustedProxies::read("route.allow", values)),
+        deny: TrustedProxies::read("route.deny", values),
         users: users(source, values),
-        body: values.size("route.limits.body"),
-        time: values.duration("route.limits.time", Duration::from_millis(1)..=Duration::from_secs(86_400)),
+        rate: protection::rate("route.rate_limit", values),
+        maintenance: maintenance(source, values),
+        limits: limits(values),
         request: edits("route.set_request_header", "route.remove_request_header", values),
         response: edits("route.set_header", "route.remove_header", values),
         service: None,
@@ -193,14 +195,38 @@ fn methods(values: &mut Values) -> Vec<String> {
     methods
 }
 
-fn addresses(path: &str, values: &mut Values) -> TrustedProxies {
-    let mut addresses = TrustedProxies::default();
-    for (text, given) in values.list(path).unwrap_or_default() {
-        if let Err((what, hint)) = addresses.add(&text) {
-            values.reject(path, &given, what, hint);
-        }
+fn limits(values: &mut Values) -> RouteLimits {
+    let positive = Duration::from_millis(1)..=Duration::from_secs(86_400);
+    let limits = RouteLimits {
+        body: values.size("route.limits.body"),
+        time: values.duration("route.limits.time", positive.clone()),
+        response: values.size("route.limits.response"),
+        queue: values.duration("route.limits.queue", positive),
+        in_flight: values.number("route.limits.in_flight", 1..=1_000_000),
+        queue_length: values.number("route.limits.queue_length", 1..=1_000_000),
+    };
+    if limits.in_flight.is_none()
+        && let Some(given) = values.given("route.limits.queue_length")
+    {
+        let hint =
+            Some("set `limits.in_flight` of the route too: its requests have no queue of their own without it".into());
+        values.reject("route.limits.queue_length", &given, "nothing waits for this route alone", hint);
     }
-    addresses
+    limits
+}
+
+/// Where the route itself is the answer nobody has to be kept from the application.
+fn maintenance(source: &Source, values: &mut Values) -> Own<Maintenance> {
+    let Some((own, given)) = protection::maintenance("route.maintenance", source, values) else {
+        return Own::AsForAll;
+    };
+    if ["redirect", "redirect.to", "respond", "respond.status", "respond.body"]
+        .iter()
+        .any(|action| values.given(&format!("route.{action}")).is_some())
+    {
+        values.reject("route.maintenance", &given, "this route does not ask the application", None);
+    }
+    own
 }
 
 fn action(source: &Source, values: &mut Values) -> Action {
@@ -221,12 +247,18 @@ fn action(source: &Source, values: &mut Values) -> Action {
         let hint = Some("make two routes of them: the first that fits counts".to_owned());
         values.reject("route.upstream", &given, format!("this route answers itself, with `{name}`"), hint);
     }
+    if values.given("route.static").is_none()
+        && let Some(given) = values.given("route.fallback")
+    {
+        let what = "it is the file that is sent in place of one that is missing below `static`";
+        values.reject("route.fallback", &given, what, None);
+    }
     match named.first() {
         Some(("redirect", _)) => redirect(values),
         Some(("respond", given)) => respond(values, &given.clone()),
         Some(("static", _)) => {
             let text = values.text("route.static").map(|(text, _)| text).unwrap_or_default();
-            Action::Files(source::clean(&source.project.join(text)))
+            Action::Files { directory: source::clean(&source.project.join(text)), fallback: fallback(values) }
         }
         Some(("strip_prefix", _)) => {
             let strips = values.flag("route.strip_prefix") == Some(true);
@@ -243,6 +275,17 @@ fn action(source: &Source, values: &mut Values) -> Action {
         }
         None => Action::App(Mounting::Whole),
     }
+}
+
+/// A name below the directory of `static`.
+fn fallback(values: &mut Values) -> Option<String> {
+    let (text, given) = values.text("route.fallback")?;
+    let is_plain = |segment: &str| !segment.is_empty() && !segment.starts_with('.');
+    if !text.split('/').all(is_plain) {
+        let what = format!("expected the name of a file below `static`, found {text:?}");
+        values.reject("route.fallback", &given, what, Some("write \"index.html\"".to_owned()));
+    }
+    Some(text)
 }
 
 fn redirect(values: &mut Values) -> Action {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use link::{ExchangeId, LEDGER_PLACES};
 use policy::Lease;
 
-use crate::mailbox::Mailbox;
+use crate::{admission, mailbox::Mailbox};
 
 #[derive(Debug, Default)]
 pub(super) struct Places {
@@ -25,6 +25,8 @@ struct Place {
 pub(super) struct Held {
     pub(super) mailbox: Rc<Mailbox>,
     pub(super) lease: Lease,
+    /// What the request holds beside it, until the work has ended.
+    pub(super) _beside: admission::Held,
 }
 
 impl Places {

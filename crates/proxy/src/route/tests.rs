@@ -18,8 +18,9 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         allow: None,
         deny: config::TrustedProxies::default(),
         users: None,
-        body: None,
-        time: None,
+        rate: config::Own::AsForAll,
+        maintenance: config::Own::AsForAll,
+        limits: config::RouteLimits::default(),
         request: config::Edits::default(),
         response: config::Edits::default(),
         service: None,
@@ -28,7 +29,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
 }
 
 pub(crate) fn table(list: Vec<config::Route>) -> Routes {
-    Routes::new(&config::Routes { list, ..config::Routes::default() }, "", &[])
+    Routes::new(&config::Routes { list, ..config::Routes::default() }, 100, "", &[])
 }
 
 /// The number of the route that a request takes.
@@ -80,14 +81,13 @@ fn who_is_denied_is_not_allowed() {
         texts.iter().for_each(|text| list.add(text).unwrap());
         list
     };
-    let inner = Route::new(&config::Route {
-        allow: Some(list(&["10.0.0.0/8"])),
-        deny: list(&["10.0.0.1"]),
-        ..rule("", "/", &[])
-    });
+    let inner = Route::new(
+        &config::Route { allow: Some(list(&["10.0.0.0/8"])), deny: list(&["10.0.0.1"]), ..rule("", "/", &[]) },
+        1,
+    );
     let admits = |text: &str| inner.admits(text.parse().ok());
     assert_eq!(["10.0.0.2", "10.0.0.1", "192.0.2.1", "::1", "unix"].map(admits), [true, false, false, false, false]);
-    assert!(Route::new(&rule("", "/", &[])).admits(None));
+    assert!(Route::new(&rule("", "/", &[]), 1).admits(None));
 }
 
 /// What the table does, the long way: everything is decoded and put in order first.

@@ -58,8 +58,10 @@ impl Scripted {
         let services = vec![Service { name: "web".to_owned(), shared, backend: Backend::Workers(nodes) }];
         let mut settings = Settings {
             trusted_proxies: Default::default(),
-            routes: Arc::new(Routes::new(&config::Routes::default(), "web", &services)),
+            routes: Arc::new(Routes::new(&config::Routes::default(), 100, "web", &services)),
             services,
+            protection: Default::default(),
+            response: u64::MAX,
             head: http::Limits::default(),
             body: 1 << 20,
             patience: DEADLINE,

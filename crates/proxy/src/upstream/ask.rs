@@ -36,10 +36,9 @@ pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Reques
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut fields = Fields { out, edits: request.route.map(|route| &route.request).filter(|edits| !edits.is_empty()) };
     let host = head.host.map_or(b"".as_slice(), |host| host.of(input));
-    if !fields.edits.is_some_and(|edits| edits.leaves_out(b"host")) {
-        // It has to be there, and first (RFC 9112 §3.2).
-        http::write_field(fields.out, b"Host", host);
-    }
+    // It has to be there, once, and first (RFC 9112 §3.2).
+    let other = fields.edits.and_then(|edits| edits.value(b"host"));
+    http::write_field(fields.out, b"Host", other.unwrap_or(host));
     for field in &head.fields {
         if passes(field, request, input) {
             fields.write(field.name.of(input), field.value.of(input));
@@ -54,7 +53,9 @@ pub(super) fn write(out: &mut Vec<u8>, connection: &Connection, request: &Reques
         fields.write(b"traceparent", context.as_bytes());
     }
     for (name, value) in fields.edits.into_iter().flat_map(|edits| &edits.set) {
-        http::write_field(fields.out, name, value);
+        if !name.eq_ignore_ascii_case(b"host") {
+            http::write_field(fields.out, name, value);
+        }
     }
     match upload.framing() {
         Framing::None => {}

@@ -109,6 +109,9 @@ pub(crate) async fn run(
                     drop(lease);
                     return Box::pin(files::answer_wanted(connection, request, upload, story, wanted)).await;
                 }
+                if request.response < relay::announced(&answered) {
+                    return Err(Ending::new(Cause::ResponseTooLarge, Phase::AwaitHead));
+                }
                 let ending = relay::forward(connection, request, upload, (pools, answered), story).await;
                 drop(lease);
                 return Ok(ending);

@@ -34,6 +34,14 @@ const STALL: Duration = Duration::from_secs(60);
 /// Pieces that are shorter are copied behind what waits already, so that they leave in one piece.
 const SHORT: usize = 4 * 1024;
 
+/// How long the body is that the client is to have, as far as that is known.
+pub(super) fn announced(answered: &Answered) -> u64 {
+    match answered.head.body {
+        ReceivedBody::Framed(Framing::Length(length)) => length,
+        _ => 0,
+    }
+}
+
 /// Forwards the response; returns how the request ended.
 pub(super) async fn forward(
     connection: &mut Connection,
@@ -157,6 +165,8 @@ struct Download {
     is_stream: bool,
     /// The last byte is in `out`.
     complete: bool,
+    /// Bytes that may still come.
+    allowed: u64,
     /// That was not told by the end of the connection.
     has_ended_by_itself: bool,
 }
@@ -204,7 +214,7 @@ impl Download {
         // What the client is not to have is not waited for.
         let complete = framing == ResponseFraming::NoBody;
         let has_ended_by_itself = matches!(&source, Source::Framed(decoder) if decoder.is_done());
-        Self { framing, source, is_stream, complete, has_ended_by_itself }
+        Self { framing, source, is_stream, complete, allowed: request.response, has_ended_by_itself }
     }
 
     fn poll(
@@ -288,6 +298,7 @@ impl Download {
             }
             let count = data.len();
             if 0 < count {
+                self.allowed = self.allowed.checked_sub(count as u64).ok_or(Cause::ResponseTooLarge)?;
                 story.sent(count as u64);
                 let is_all = at == 0 && count == wire.input.len();
                 match self.framing {
