@@ -72,6 +72,8 @@ pub(crate) async fn forward(
     story: &mut Story,
 ) -> Ending {
     let framing = write_app_head(connection, request, upload, &attempt, story);
+    #[cfg(test)]
+    crate::tests::panic_at("answering", request.head, &connection.input);
     let mut download = Download { framing, left: None, taken: 0, file: None, complete: false, turned: None };
     if let ResponseFraming::Length(length) = framing {
         download.left = Some(length);
