@@ -25,6 +25,8 @@ mod workers; // how many workers: a number or bounds
 mod model; // the checked configuration
 mod load; // all of it, in order
 mod problem; // what is wrong, where, and what to do
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // what holds of text that operators write, whatever it is
 
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};

@@ -138,11 +138,14 @@ impl BodyDecoder {
     fn step(&mut self, byte: u8) -> Result<State, Refusal> {
         Ok(match (self.state, byte) {
             (State::SizeStart, _) => match hex(byte) {
-                Some(digit) => State::Size { size: u64::from(digit), digits: 1 },
+                Some(digit) => {
+                    self.extension = 0;
+                    State::Size { size: u64::from(digit), digits: 1 }
+                }
                 None => return refuse(400, "a chunk has no size"),
             },
             (State::Size { size, .. }, b'\r') => State::SizeLf(size),
-            (State::Size { size, .. }, b';') => self.begin_extension(size),
+            (State::Size { size, .. }, b';') => State::Extension { size, part: Part::Name { empty: true } },
             (State::Size { size, .. }, b' ' | b'\t') => State::SizeSpace(size),
             (State::Size { size, digits }, _) => match hex(byte) {
                 Some(digit) if digits < SIZE_DIGITS_MAX => {
@@ -154,7 +157,7 @@ impl BodyDecoder {
                 self.count_extension()?;
                 State::SizeSpace(size)
             }
-            (State::SizeSpace(size), b';') => self.begin_extension(size),
+            (State::SizeSpace(size), b';') => State::Extension { size, part: Part::Name { empty: true } },
             (State::SizeSpace(_), _) => return refuse(400, "white space follows a chunk's size"),
             (State::Extension { size, part }, _) => {
                 self.count_extension()?;
@@ -170,11 +173,6 @@ impl BodyDecoder {
             (State::Trailer(trailer), _) => self.trailer(trailer, byte)?,
             (State::Length(_) | State::Data(_) | State::Done, _) => self.state,
         })
-    }
-
-    fn begin_extension(&mut self, size: u64) -> State {
-        self.extension = 0;
-        State::Extension { size, part: Part::Name { empty: true } }
     }
 
     fn count_extension(&mut self) -> Result<(), Refusal> {

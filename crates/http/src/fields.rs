@@ -160,6 +160,11 @@ pub(crate) fn tokens(value: &[u8], persistence: &mut Option<Persistence>) -> Res
     Ok(names_fields)
 }
 
+/// Whether Connection can say of such a field that it is for this connection only. All others are ours to judge.
+pub(crate) fn ends_when_named(kind: FieldKind) -> bool {
+    matches!(kind, FieldKind::Other | FieldKind::Underscore | FieldKind::TraceState)
+}
+
 /// Fields that Connection names end here; those that we or the application rely on must not be named (a client could
 /// make a proxy drop them).
 pub(crate) fn mark_named(buffer: &[u8], head: &mut RequestHead) -> Result<(), Refusal> {
@@ -175,7 +180,7 @@ pub(crate) fn mark_named(buffer: &[u8], head: &mut RequestHead) -> Result<(), Re
                 return refuse(400, "Connection names a field that is not its to name");
             }
             for field in &mut head.fields {
-                if field.kind == FieldKind::Other && field.name.of(buffer).eq_ignore_ascii_case(token) {
+                if ends_when_named(field.kind) && field.name.of(buffer).eq_ignore_ascii_case(token) {
                     field.kind = FieldKind::HopByHop;
                 }
             }

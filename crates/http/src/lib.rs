@@ -22,6 +22,9 @@ mod upgrade; // leaving HTTP for WebSocket
 mod conditional; // conditions, ranges and codings of what is asked for
 mod date; // the Date field, and dates that clients send
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // what holds of all of them, whatever the bytes are
+
 pub use body::{BodyDecoder, Decoded};
 pub use conditional::{Coding, Condition, Selected, Validators, accepted_codings, condition, selected};
 pub use date::{DateCache, parse_date, write_date};

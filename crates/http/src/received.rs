@@ -173,7 +173,7 @@ fn drop_named(buffer: &[u8], head: &mut ReceivedHead) {
     let tokens = connections.iter().flat_map(|value| value.of(buffer).split(|byte| *byte == b','));
     for token in tokens.map(crate::bytes::trim) {
         for field in &mut head.fields {
-            if field.kind == FieldKind::Other && field.name.of(buffer).eq_ignore_ascii_case(token) {
+            if fields::ends_when_named(field.kind) && field.name.of(buffer).eq_ignore_ascii_case(token) {
                 field.kind = FieldKind::HopByHop;
             }
         }

@@ -13,6 +13,8 @@ mod cancel; // why nobody wants a response any more
 mod ledger; // offered, started, withdrawn: shared memory that settles who owns a request
 mod vitals; // what a worker tells of itself
 mod endpoint; // what the edge is given of a link
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // what holds of frames, whatever the bytes are
 
 pub use cancel::Cancel;
 pub use endpoint::LinkEnd;

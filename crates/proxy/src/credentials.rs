@@ -103,7 +103,7 @@ fn is_of(password: &[u8], hash: &str) -> bool {
 }
 
 /// The name and the password of the one Authorization field.
-fn given(head: &RequestHead, input: &[u8]) -> Option<(String, Vec<u8>)> {
+pub(crate) fn given(head: &RequestHead, input: &[u8]) -> Option<(String, Vec<u8>)> {
     let mut fields = head.fields.iter().filter(|field| field.name.of(input).eq_ignore_ascii_case(b"authorization"));
     let (Some(field), None) = (fields.next(), fields.next()) else { return None };
     let (scheme, encoded) = field.value.of(input).split_at_checked(6)?;

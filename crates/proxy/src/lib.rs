@@ -39,6 +39,9 @@ mod accept; // in which form a client likes it
 mod page; // what is answered in the application's place
 mod record; // what is told of a request when it has ended
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz; // what holds of parsers of fields, whatever the bytes are
+
 pub use edge::{Edge, EdgeError, Reader, Settings, serve};
 pub use listener::{Address, BindError, Bound, Listener, bind};
 pub use page::Page;

@@ -92,6 +92,11 @@ impl Story {
         self.status = status;
     }
 
+    /// Whether the head of a response was written.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.status != 0
+    }
+
     /// Body bytes that the client has sent, and been sent.
     pub(crate) fn received(&mut self, bytes: u64) {
         self.bytes_in = bytes;

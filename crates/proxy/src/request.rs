@@ -2,7 +2,11 @@
 
 use std::{
     cell::RefCell,
+    future::{Future, poll_fn},
     net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -86,23 +90,56 @@ fn host<'i>(told: Option<&Told>, head: &RequestHead, input: &'i [u8]) -> &'i [u8
     told.and_then(|told| told.host).or(head.host).map_or(b"", |host| host.of(input))
 }
 
-/// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once.
+/// Serves the request whose head takes the first `length` bytes of the input. Every request ends here, once; a panic, which is
+/// a mistake of ours, ends this one and no other.
 pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length: usize) -> After {
-    let began = Instant::now();
     connection.thread.counts.request_begun();
+    let mut story = Story::begin(Instant::now(), connection.thread.make_id());
+    let served = {
+        let mut serving = pin!(serve(connection, head, length, &mut story));
+        poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(context))) {
+            Ok(polled) => polled.map(Some),
+            // What it held was given back while the stack was unwound.
+            Err(_) => Poll::Ready(None),
+        })
+        .await
+    };
+    match served {
+        Some(after) => after,
+        None => failed(connection, &mut story).await,
+    }
+}
+
+/// Ends a request in which we have panicked.
+async fn failed(connection: &mut Connection, story: &mut Story) -> After {
+    if story.has_answer() {
+        let ending = Ending::new(Cause::ProxyInternalError, Phase::SendBody);
+        connection.break_off();
+        record::record(connection, None, story, ending);
+        return After::Drop;
+    }
+    let ending = Ending::new(Cause::ProxyInternalError, Phase::AwaitHead);
+    let ending = respond::refuse(connection, None, 500, ending, story).await;
+    record::record(connection, None, story, ending);
+    After::Linger
+}
+
+async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, story: &mut Story) -> After {
     let settings = connection.thread.settings();
     let told = client::told(&connection.peer, &settings.trusted_proxies, head, &connection.input);
-    let id = told.as_ref().and_then(|_| client::request_id(head, &connection.input));
-    let id = id.unwrap_or_else(|| connection.thread.make_id());
-    let mut story = Story::begin(began, id);
+    if let Some(id) = told.as_ref().and_then(|_| client::request_id(head, &connection.input)) {
+        story.id = id;
+    }
     let input = &connection.input;
     let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
     let way = settings.routes.service(route).and_then(|number| connection.thread.way(number));
     let limits = route.map(|route| route.rule.limits).unwrap_or_default();
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
+    #[cfg(test)]
+    crate::tests::panic_at("begun", head, input);
     let request = Request {
         head,
-        id,
+        id: story.id,
         trace,
         told,
         time: limits.time.unwrap_or(settings.time),
@@ -120,12 +157,12 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     };
     let (ended, after, end) = match upload {
         Ok(mut upload) => {
-            let ended = answer(connection, &request, &mut upload, &mut story).await;
+            let ended = answer(connection, &request, &mut upload, story).await;
             let ended = match ended {
                 Ok(ending) => ending,
                 Err(ending) => {
                     connection.closing |= !upload.is_complete();
-                    refused(connection, &request, ending, &mut story).await
+                    refused(connection, &request, ending, story).await
                 }
             };
             story.received(upload.received());
@@ -133,10 +170,10 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
         }
         Err(cause) => {
             let ending = Ending::new(cause, Phase::ReadHead);
-            (refused(connection, &request, ending, &mut story).await, After::Linger, length)
+            (refused(connection, &request, ending, story).await, After::Linger, length)
         }
     };
-    record::record(connection, Some(&request), &story, ended);
+    record::record(connection, Some(&request), story, ended);
     connection.consume(end);
     after
 }
@@ -168,6 +205,8 @@ async fn answer(
     let start_by = admission::enter(connection, request, upload, story).await?;
     let lease = queue::admit(connection, way, start_by, upload.end()).await?;
     story.granted(Instant::now());
+    #[cfg(test)]
+    crate::tests::panic_at("leased", request.head, &connection.input);
     let links = match way {
         Way::Upstreams(pools) => {
             return upstream::run(connection, request, upload, (way, pools, lease), start_by, story).await;

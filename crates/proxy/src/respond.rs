@@ -83,6 +83,8 @@ pub(crate) async fn forward(
     story: &mut Story,
 ) -> Ending {
     let framing = write_app_head(connection, request, upload, &attempt, story);
+    #[cfg(test)]
+    crate::tests::panic_at("answering", request.head, &connection.input);
     let allowed = Some(request.response);
     let mut download = Download { framing, left: None, allowed, taken: 0, file: None, complete: false, turned: None };
     if let ResponseFraming::Length(length) = framing {

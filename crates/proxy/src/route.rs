@@ -205,8 +205,10 @@ impl Edits {
         self.set.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
     }
 
+    /// Whether a field of this name is left out. To servers that make variables of fields, `X_User` is `X-User`: what a route
+    /// sets or removes must not come in that way.
     pub(crate) fn leaves_out(&self, name: &[u8]) -> bool {
-        self.without.iter().any(|other| other.eq_ignore_ascii_case(name))
+        self.without.iter().any(|other| is_alike(other, name))
     }
 
     /// Appends the fields of `lines` with these changes.
@@ -217,6 +219,11 @@ impl Edits {
             http::write_field(out, name, value);
         }
     }
+}
+
+fn is_alike(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
 }
 
 /// The host without port and without the dot that a complete name may end with.

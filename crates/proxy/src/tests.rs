@@ -1,13 +1,21 @@
 //! The edge between a client and a worker that follows a script, with limits that are short.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod panics; // mistakes of ours
 mod scripted; // an edge of one thread and its only worker
 
 use std::time::Duration;
 
+use http::RequestHead;
 use link::Kind;
 
 use self::scripted::Scripted;
+
+/// Where a request is to make us panic, which its path says.
+pub(crate) fn panic_at(place: &str, head: &RequestHead, input: &[u8]) {
+    let wanted = head.path.of(input).strip_prefix(b"/panic/");
+    assert!(wanted != Some(place.as_bytes()), "a test wants this");
+}
 
 const SHORT: Duration = Duration::from_millis(200);
 

@@ -263,25 +263,29 @@ impl Thread {
             self.deadlines.end_idle(Which::Longest);
             self.connection_ended.notified().await;
         }
-        self.connections.set(self.connections.get() + 1);
-        self.counts.connection_accepted();
-        self.peak.set(self.peak.get().max(self.connections.get()));
-        let thread = Rc::clone(self);
+        let counted = Counted::new(self);
         if arrive::is_awaited(&peer, self) {
             // Apart, so that what comes first where it has to costs no memory elsewhere.
             spawn_local(async move {
-                if let Some(connection) = Box::pin(arrive::arrive(stream, peer, Rc::clone(&thread))).await {
+                let arriving = Box::pin(arrive::arrive(stream, peer, Rc::clone(&counted.0)));
+                if let Some(connection) = arriving.await {
                     connection.serve().await;
                 }
-                thread.ended();
+                drop(counted);
             });
             return;
         }
         let connection = Connection::new(stream, peer, Rc::clone(self));
         spawn_local(async move {
             connection.serve().await;
-            thread.ended();
+            drop(counted);
         });
+    }
+
+    fn began(&self) {
+        self.connections.set(self.connections.get() + 1);
+        self.counts.connection_accepted();
+        self.peak.set(self.peak.get().max(self.connections.get()));
     }
 
     fn ended(&self) {
@@ -422,6 +426,22 @@ impl Thread {
         if heads.len() < SPARE {
             heads.push(head);
         }
+    }
+}
+
+/// A connection's place among those of its thread, which is free again however the connection's task ends.
+struct Counted(Rc<Thread>);
+
+impl Counted {
+    fn new(thread: &Rc<Thread>) -> Self {
+        thread.began();
+        Self(Rc::clone(thread))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.ended();
     }
 }
 

@@ -11,12 +11,14 @@ mod secure; // the same through TLS
 mod upstream; // a server that follows a script
 mod nginx; // a real nginx in front
 mod load; // unique POSTs at a steady rate, whatever becomes of them
+mod mutants; // inputs that are nearly right, for parsers
 mod processes; // what runs, from /proc
 mod ports; // where to listen without being in each other's way
 mod wait; // until something is true, with a deadline
 
 pub use client::{Client, Response};
 pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
+pub use mutants::mutants;
 pub use nginx::Nginx;
 pub use ports::free_port;
 pub use processes::{descendants, is_alive, processes_of, signal};

@@ -82,3 +82,18 @@ fn what_could_be_read_in_two_ways_is_refused() {
     }
     assert_eq!(decode(Framing::Chunked, many.as_bytes(), 7), Err(431));
 }
+
+#[test]
+fn extensions_are_counted_in_each_chunk() {
+    let of = |length: usize| format!("1{};a\r\nx\r\n", " ".repeat(length));
+    for (chunks, expected) in [
+        (of(200) + &of(200) + "0\r\n\r\n", Ok(true)),
+        (of(250) + "0\r\n\r\n", Ok(true)),
+        (of(260) + "0\r\n\r\n", Err(400)),
+        (of(250).repeat(70) + "0\r\n\r\n", Err(400)),
+    ] {
+        for piece in [1, chunks.len()] {
+            assert_eq!(decode(Framing::Chunked, chunks.as_bytes(), piece).map(|(_, _, done)| done), expected);
+        }
+    }
+}

@@ -67,6 +67,16 @@ fn fields_are_sorted() {
 }
 
 #[test]
+fn connection_names_what_ends_here() {
+    let text =
+        get("Connection: a, b_c ,, TRACESTATE\r\nA: 1\r\nB_C: 1\r\ntracestate: 1\r\nD_e: 1\r\nX-Request-Id: 1\r\n");
+    let (_, head) = parse(&text).unwrap().unwrap();
+    let kinds: Vec<_> = head.fields[2..].iter().map(|field| field.kind).collect();
+    use FieldKind::{HopByHop, RequestId, Underscore};
+    assert_eq!(kinds, [HopByHop, HopByHop, HopByHop, Underscore, RequestId]);
+}
+
+#[test]
 fn targets() {
     for (target, path, query) in [
         ("/", "/", ""),

@@ -11,12 +11,12 @@ use std::{
 
 use config::{Expose, Listen, OnDisconnect, Protocol};
 use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, State, write_frame, write_response};
-use policy::{NodeLabel, Shared, WorkerEntry};
+use policy::{NodeLabel, Shared, WorkerEntry, WorkerId};
 use sys::SharedWords;
-use telemetry::{LineFormat, LogSink, Messages, Output};
+use telemetry::{Exposition, LineFormat, LogSink, Messages, Output};
 use tempfile::TempDir;
 use testkit::Client;
-use tokio::sync::watch;
+use tokio::{runtime::Builder, sync::watch, time::timeout};
 
 use crate::{Address, Backend, Edge, NodeTable, Service, Settings, route::Routes};
 
@@ -29,7 +29,9 @@ pub(super) struct Scripted {
     end: Arc<LinkEnd>,
     socket: UnixStream,
     inbound: Inbound,
-    _edge: Edge,
+    shared: Arc<Shared>,
+    worker: WorkerId,
+    edge: Edge,
     _table: watch::Sender<Arc<NodeTable>>,
     _log: TempDir,
 }
@@ -55,7 +57,8 @@ impl Scripted {
         let bound =
             crate::bind(&[Listen::Tcp { host: "127.0.0.1".to_owned(), port: 0, protocol: Protocol::Http }], 1).unwrap();
         let Address::Tcp { port, .. } = bound.addresses()[0] else { panic!("it was bound as TCP") };
-        let services = vec![Service { name: "web".to_owned(), shared, backend: Backend::Workers(nodes) }];
+        let services =
+            vec![Service { name: "web".to_owned(), shared: Arc::clone(&shared), backend: Backend::Workers(nodes) }];
         let mut settings = Settings {
             trusted_proxies: Default::default(),
             routes: Arc::new(Routes::new(&config::Routes::default(), 100, "web", &services)),
@@ -78,12 +81,29 @@ impl Scripted {
         };
         change(&mut settings);
         let edge = crate::serve(bound, settings, &sink, 1000).unwrap();
-        Self { port, end, socket, inbound: Inbound::default(), _edge: edge, _table: table, _log: log }
+        let inbound = Inbound::default();
+        Self { port, end, socket, inbound, shared, worker: id, edge, _table: table, _log: log }
     }
 
     /// A new connection to the edge.
     pub(super) fn client(&self) -> Client {
         Client::connect(self.port).unwrap()
+    }
+
+    /// Requests whose slots are leased.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.shared.load(self.worker).in_flight
+    }
+
+    /// Drains the edge, which is done when no connection is left, and returns what has been counted.
+    pub(super) fn drained(mut self) -> String {
+        self.edge.drain();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+        let drained = runtime.block_on(async { timeout(DEADLINE, self.edge.drained()).await });
+        drained.expect("every connection has ended");
+        let mut counted = Exposition::default();
+        self.edge.metrics().write(&mut counted);
+        counted.finish()
     }
 
     /// The next frame.
