@@ -78,11 +78,11 @@ def only_files(bed, work, cores):
 
 
 def closed_loop(proxy, _, work, plan, cores):
-    """Where the load's core is full before the proxy's, the rate is the load's."""
+    """Where the proxy's core is not full, the rate is that of the upstream and the load, which share the other one."""
     found = steady(proxy, work, plan, cores)
     values = found[""].values
     if cores and (busy := values[RATE.key] * values[CPU.key] / 1e6) < FULL:
-        found[""].note = f"its core was busy for {busy:.0%} of the time, then the load's was full"
+        found[""].note = f"its core was busy for {busy:.0%} of the time"
     return found
 
 
