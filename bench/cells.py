@@ -4,14 +4,19 @@ A cell measures one server at a time and gives a `Reading` for each of its table
 the reading's errors, which keep it out of the comparison.
 """
 
+import os
 import time
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Callable
 
 import load
+import peers
 from clients import IdleConnections, spread, who_answers
-from peers import Handlers, Shape
+from peers import Handlers, Install, Shape
 from report import CPU, KEPT_P99, KEPT_RATE, MEMORY, OTHERS, P50, P99, RATE, Against, Table
+from servers import Server
 
 WARM_UP = 1000  # requests; lazy imports, first allocations and the first growth of pools are not what is measured
 
@@ -22,6 +27,7 @@ class Plan:
 
     seconds: int  # of each run of wrk
     requests: int  # of each run of ab
+    rate: float = 0  # of requests at fixed times, in cells that want it
 
 
 @dataclass
@@ -33,6 +39,32 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Bed:
+    """Where, and with what, a cell measures."""
+
+    install: Install
+    directory: Path  # for logs and files of the servers
+    plan: Plan
+    commands: dict  # the servers' command lines, for the record
+
+    @contextmanager
+    def server(self, setup, cores):
+        with Server(setup, self.install.apps, self.directory, cores) as server:
+            self.commands.setdefault(setup.label, server.words)
+            yield server
+
+    def aside(self, name):
+        """For servers whose files shall not meet those of the others."""
+        return replace(self, directory=self.directory / name)
+
+
+def halves(pinned):
+    """Cores for the server, and for the load; None for all."""
+    cores = sorted(os.sched_getaffinity(0))
+    return ({cores[0]}, {cores[1]}) if pinned else (None, None)
+
+
+@dataclass(frozen=True)
 class Cell:
     name: str
     shape: Shape
@@ -41,6 +73,18 @@ class Cell:
     pinned: bool = False  # the server on one core, the load on another
     log: bool = False  # one more row: Tierce with its access log
     once: bool = False  # what does not vary between rounds
+    group: str = "wsgi"
+    find_rate: bool = False
+
+    def setups(self, install, names):
+        kinds = [peers.tierce, *([peers.tierce_with_log] if self.log else [])]
+        kinds += [peers.PEERS[name] for name in names if name in peers.PEERS]
+        return [setup for kind in kinds for setup in kind(install, self.shape)]
+
+    def readings(self, setup, bed):
+        server_cores, load_cores = halves(self.pinned)
+        with bed.server(setup, server_cores) as server:
+            return self.measure(server, self.shape, bed.plan, load_cores)
 
 
 def steady(server, shape, plan, cores):
@@ -95,9 +139,7 @@ def beside(server, path, others, plan, cores):
         result = load.wrk(server.url(), 8, plan.seconds, cores)
         rest = load.finish_wrk(background, background_seconds)
     finally:
-        if background.poll() is None:
-            background.kill()
-            background.wait()
+        load.end(background)
     outcome = reading(result, **{OTHERS.key: rest.rate})
     outcome.errors += [f"{path}: {error}" for error in rest.errors]
     outcome.raw.append(asdict(rest))

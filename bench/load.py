@@ -1,12 +1,15 @@
-"""The load generators wrk and ab: how they are run, and what they say.
+"""The load generators: wrk, ab and our own for fixed times and for handshakes; how they are run, and what they say.
 
 Invariant: whatever they report as gone wrong is in `errors`; ab calls an answer of 503 a success, so its Non-2xx counts.
 """
 
+import json
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from servers import Failed
 
@@ -23,6 +26,8 @@ class Result:
     p99: float
     output: str
     errors: list = field(default_factory=list)
+    failed: int = 0
+    note: str = ""
 
 
 def start_wrk(url, connections, seconds, cores):
@@ -56,9 +61,76 @@ def output_of(process, timeout):
     except subprocess.TimeoutExpired:
         raise Failed(f"{process.args[0]} has not ended in {timeout} s") from None
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+HERE = Path(__file__).resolve().parent
+LATE_MS = 1  # a generator that sends a hundredth of its requests later than this,
+LATE_SHARE = 0.2  # and later than this share of the p99 that it has measured, measures itself
+BUSY_PERCENT = 70
+
+
+def start_open_loop(server, rate, seconds, cores):
+    words = [server.host, str(server.port), server.setup.path, "--rate", str(rate), "--seconds", str(seconds)]
+    return start(cores, sys.executable, str(HERE / "openloop.py"), *words)
+
+
+def finish_open_loop(process, rate, seconds):
+    return parse_open_loop(output_of(process, seconds + 40), rate)
+
+
+def open_loop(server, rate, seconds, cores):
+    return finish_open_loop(start_open_loop(server, rate, seconds, cores), rate, seconds)
+
+
+def parse_open_loop(output, rate):
+    try:
+        found = json.loads(output)
+    except ValueError:
+        raise Failed(f"the open loop gave up: {output.strip()[-200:] or 'no output'}") from None
+    errors = [f"{number:,} requests: {why}" for why, number in found["failures"].items()]
+    errors = late(found) + errors
+    note = f"{rate:,.0f} requests/s wanted; sent {found['late_p99_ms']:.2f} ms late (p99)"
+    failed = sum(found["failures"].values())
+    return Result(found["requests"], rate, found["p50_ms"], found["p99_ms"], output, errors, failed, note)
+
+
+def of_generator(result):
+    """The errors that are not the server's."""
+    return late(json.loads(result.output))
+
+
+def late(found):
+    allowed = max(LATE_MS, LATE_SHARE * found["p99_ms"])
+    if found["late_p99_ms"] <= allowed and found["busy_percent"] <= BUSY_PERCENT:
+        return []
+    return [f"the load was {found['late_p99_ms']:.1f} ms late (p99), and {found['busy_percent']:.0f} % busy"]
+
+
+CLIENTS = 4  # that make handshakes: while one waits for the server, another one computes
+
+
+def handshakes(port, kind, seconds, cores):
+    """How many there were, what went wrong, and what the clients have said."""
+    words = [sys.executable, str(HERE / "handshakes.py"), str(port), str(seconds), kind]
+    clients = [start(cores, *words) for _ in range(CLIENTS)]
+    try:
+        outputs = [output_of(client, seconds + 20) for client in clients]
+    finally:
+        for client in clients:
+            end(client)
+    try:
+        found = [json.loads(output) for output in outputs]
+    except ValueError:
+        raise Failed(f"the client of handshakes gave up: {''.join(outputs).strip()[-200:]}") from None
+    errors = [one["error"] for one in found if one["error"]]
+    return sum(one["handshakes"] for one in found), errors, found
+
+
+def end(process):
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def parse_wrk(output):

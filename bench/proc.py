@@ -54,20 +54,30 @@ def cpu_seconds(root):
     return sum(stats[pid].ticks for pid in tree(root, stats)) / TICKS
 
 
-def parse_pss(text):
-    """Bytes of PSS in /proc/PID/smaps_rollup: shared pages count by their share."""
+def parse_size(text, name):
+    """Bytes of `name` in /proc/PID/smaps_rollup."""
     for line in text.splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise ValueError("no Pss in smaps_rollup")
+    raise ValueError(f"no {name} in smaps_rollup")
 
 
 def pss_bytes(root):
-    """PSS of the whole tree, and of how many processes."""
+    """PSS of the whole tree, where shared pages count by their share, and of how many processes."""
+    sizes = sizes_of_tree(root, "Pss")
+    return sum(sizes), len(sizes)
+
+
+def anonymous_bytes(root):
+    """Memory of the whole tree that is no file's: what it has allocated and touched."""
+    return sum(sizes_of_tree(root, "Anonymous"))
+
+
+def sizes_of_tree(root, name):
     sizes = []
     for pid in tree(root, all_stats()):
         try:
-            sizes.append(parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text()))
+            sizes.append(parse_size(Path(f"/proc/{pid}/smaps_rollup").read_text(), name))
         except (OSError, ValueError):
             continue  # it has ended meanwhile
-    return sum(sizes), len(sizes)
+    return sizes

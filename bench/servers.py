@@ -9,13 +9,14 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from itertools import count
 
 import proc
 
-PORTS = range(18300, 18400)
+PORTS = range(18300, 18390)  # those from 18390 on are for upstreams
 READY_SECONDS = 30  # 25 processes that import Flask on a busy machine
 STOP_SECONDS = 5
 
@@ -44,22 +45,25 @@ def free_port():
 
 
 class Server:
-    """`setup` with its command for a port; `where` has room for its log and files."""
+    """`setup` with its command for a port; `where` has room for its log and files. Without `port` it gets a free one."""
 
-    def __init__(self, setup, apps, where, cores):
+    def __init__(self, setup, apps, where, cores, host="127.0.0.1", port=None):
         self.setup, self.apps, self.where, self.cores = setup, apps, where, cores
         self.process = None
-        self.port = free_port()
+        self.host, self.port = host, port or free_port()
         self.log = where / f"{setup.label}.log"
 
-    def url(self, path="/"):
-        return f"http://127.0.0.1:{self.port}{path}"
+    def url(self, path=None):
+        return f"{self.setup.scheme}://{self.host}:{self.port}{path or self.setup.path}"
 
     def cpu_seconds(self):
         return proc.cpu_seconds(self.process.pid)
 
     def pss_bytes(self):
         return proc.pss_bytes(self.process.pid)
+
+    def anonymous_bytes(self):
+        return proc.anonymous_bytes(self.process.pid)
 
     def __enter__(self):
         directory = self.where / self.setup.label
@@ -119,14 +123,20 @@ class Server:
                 return
 
     def answers(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = self.connection()
         try:
-            connection.request("GET", "/")
+            connection.request("GET", self.setup.path)
             return connection.getresponse().status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
+
+    def connection(self):
+        if self.setup.scheme == "http":
+            return http.client.HTTPConnection(self.host, self.port, timeout=5)
+        context = ssl._create_unverified_context()  # the certificate is its own
+        return http.client.HTTPSConnection(self.host, self.port, timeout=5, context=context)
 
     def last_words(self):
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]

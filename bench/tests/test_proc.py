@@ -2,7 +2,7 @@
 
 import unittest
 
-from proc import Stat, parse_pss, parse_stat, tree
+from proc import Stat, parse_size, parse_stat, tree
 
 
 class Proc(unittest.TestCase):
@@ -16,5 +16,7 @@ class Proc(unittest.TestCase):
         self.assertEqual(sorted(tree(10, stats)), [10, 11, 12, 13])
         self.assertEqual(tree(99, stats), [], "it has ended")
 
-    def test_pss_is_read_in_bytes(self):
-        self.assertEqual(parse_pss("00400000-7fff ---p [rollup]\nRss:  9000 kB\nPss:   1234 kB\nPss_Dirty: 1 kB\n"), 1234 * 1024)
+    def test_sizes_are_read_in_bytes(self):
+        text = "00400000-7fff ---p [rollup]\nRss:  9000 kB\nPss:   1234 kB\nPss_Dirty: 1 kB\nAnonymous:  12 kB\n"
+        self.assertEqual(parse_size(text, "Pss"), 1234 * 1024)
+        self.assertEqual(parse_size(text, "Anonymous"), 12 * 1024)
