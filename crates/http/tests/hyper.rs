@@ -38,15 +38,18 @@ struct Read {
     body: Vec<u8>,
 }
 
+/// What a difference is called, and whether this message has it.
+type Difference<H> = (&'static str, fn(&[u8], &H) -> bool);
+
 /// What hyper does not accept, or reads otherwise, although we are right to accept it.
-const OF_REQUESTS: [(&str, fn(&[u8], &RequestHead) -> bool); 2] = [
+const OF_REQUESTS: [Difference<RequestHead>; 2] = [
     // RFC 9110 §2.5: a higher minor version is read as the highest one that is known; httparse knows 0 and 1.
     ("HTTP/1.2 to 1.9", |input, _| has_other_minor(input)),
     // RFC 3986 does not have it; browsers send it, and nobody takes it for anything else.
     ("a grave accent in a path", |input, head| head.path.of(input).contains(&b'`')),
 ];
 
-const OF_RESPONSES: [(&str, fn(&[u8], &ReceivedHead) -> bool); 2] = [
+const OF_RESPONSES: [Difference<ReceivedHead>; 2] = [
     ("HTTP/1.2 to 1.9", |input, _| has_other_minor(input)),
     // RFC 9112 §6.1: what it means there is not known. We read chunks and do not use the connection again; hyper refuses.
     ("chunks in HTTP/1.0", |input, head| {

@@ -1,7 +1,8 @@
 //! The project's own commands: `cargo xtask test` installs what the tests need and runs all of them; `cargo xtask bench`
-//! measures Tierce beside its peers.
+//! measures Tierce beside its peers; `cargo xtask counts` counts instructions.
 
 mod bench; // Tierce and its peers, side by side
+mod counts; // instructions of the codec and of the decisions
 mod layers; // who may depend on whom
 mod nginx; // the nginx of the whole-program tests
 mod python; // the environment of the whole-program tests
@@ -13,13 +14,17 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use self::counts::Counts;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let result = match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["test"] => test(),
         ["reference"] => write_reference(),
+        ["counts"] => counts::count(&root(), Counts::Checked),
+        ["counts", "--update"] => counts::count(&root(), Counts::Updated),
         ["bench", ref options @ ..] => bench::run(&root(), options),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference | bench [CELL...] [--help]")),
+        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference | counts [--update] | bench [CELL...] [--help]")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,6 +47,7 @@ fn test() -> Result<()> {
     step(Command::new("python3").args(["-m", "unittest", "discover", "-s", "bench"]))?;
     python::prepare(&root())?;
     nginx::prepare()?;
+    counts::count(&root(), Counts::Checked)?;
     // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
     step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
 }
