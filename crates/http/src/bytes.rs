@@ -43,6 +43,12 @@ pub(crate) fn all(bytes: &[u8], class: &Class) -> bool {
     bytes.iter().all(|byte| class[usize::from(*byte)])
 }
 
+/// The same as `all(bytes, &VALUE)`. Values are long: without a table, and without an end at the first that is wrong, the compiler
+/// looks at many bytes at once.
+pub(crate) fn is_value(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |fine, byte| fine & ((b' ' <= *byte && *byte != 0x7f) || *byte == b'\t'))
+}
+
 /// Optional white space (RFC 9110 §5.6.3).
 pub(crate) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
@@ -58,4 +64,21 @@ pub(crate) fn trimmed(bytes: &[u8]) -> (usize, usize) {
 pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let (start, end) = trimmed(bytes);
     &bytes[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_their_table_says() {
+        for byte in 0..=255u8 {
+            for at in [0, 7, 40] {
+                let mut value = [b'x'; 41];
+                value[at] = byte;
+                assert_eq!(is_value(&value), VALUE[usize::from(byte)], "{byte} at {at}");
+            }
+        }
+        assert!(is_value(b""));
+    }
 }

@@ -1,7 +1,7 @@
 //! Bytes to head, or the reason to refuse. One pass per line.
 
 use crate::{
-    bytes::{TOKEN, VALUE, all, is_space, trimmed},
+    bytes::{TOKEN, all, is_space, is_value, trimmed},
     fields,
     head::{Field, Limits, METHOD_MAX, Refusal, RequestHead, Span, Version, refuse},
     target,
@@ -154,7 +154,7 @@ pub(crate) fn field_line(buffer: &[u8], start: usize, end: usize) -> Result<Fiel
         return refuse(400, "a field's name is not a token");
     }
     let value = &text[colon + 1..];
-    if !all(value, &VALUE) {
+    if !is_value(value) {
         return refuse(400, "a field's value holds a control character");
     }
     let (value_start, value_end) = trimmed(value);

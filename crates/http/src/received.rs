@@ -4,7 +4,7 @@
 //! on that connection any more.
 
 use crate::{
-    bytes::{VALUE, all},
+    bytes::is_value,
     fields::{self, Persistence},
     head::{Field, FieldKind, Framing, Limits, Refusal, Span, Version, refuse},
     parse::{field_line, line},
@@ -111,7 +111,7 @@ fn status_line(buffer: &[u8], end: usize, head: &mut ReceivedHead) -> Result<Ver
     };
     head.status = buffer[CODE..CODE + 3].iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
     let rest = &buffer[CODE + 3..end];
-    if !rest.is_empty() && rest[0] != b' ' || !all(rest, &VALUE) {
+    if !rest.is_empty() && rest[0] != b' ' || !is_value(rest) {
         return refuse(502, "the response's status line is malformed");
     }
     head.reason = Span::new(REASON.min(end), end);

@@ -6,7 +6,7 @@
 //! from anybody and keeps the rules and limits of HTTP.
 
 use crate::{
-    bytes::{TOKEN, VALUE, all, trimmed},
+    bytes::{TOKEN, all, is_value, trimmed},
     fields,
     head::{
         Field, FieldKind, Framing, Gateway, Limits, METHOD_MAX, Refusal, RequestHead, Scheme, Span, Version, refuse,
@@ -250,7 +250,7 @@ fn as_field(packet: &mut [u8], pair: Pair, prefix: usize) -> Result<Pair, Refusa
         return refuse(400, "a field's name is not a token");
     }
     let value = pair.value.of(packet);
-    if !all(value, &VALUE) {
+    if !is_value(value) {
         return refuse(400, "a field's value holds a control character");
     }
     let (start, end) = trimmed(value);
