@@ -22,6 +22,8 @@ use crate::{
     record::Story,
     request::Request,
 };
+#[cfg(test)]
+pub(crate) use kind::kinds;
 use kind::Kind;
 use open::{Opened, Regular};
 
@@ -203,7 +205,8 @@ fn smaller(
     plain: Regular,
     name: &[u8],
 ) -> (Regular, Option<Coding>) {
-    for coding in http::accepted_codings(request.head, &connection.input) {
+    // They were compressed with time to spare: the smallest first.
+    for coding in http::accepted_codings(request.head, &connection.input, [Coding::Brotli, Coding::Zstd, Coding::Gzip]) {
         let end: &[u8] = match coding {
             Coding::Brotli => b".br",
             Coding::Zstd => b".zst",
