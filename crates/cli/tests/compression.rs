@@ -21,13 +21,6 @@ LINE = "a line of a page, and its number is {}\n"
 PAGE = "".join(LINE.format(number) for number in range(2000))
 
 
-def bare(environ, start_response):
-    """Without a length, and long."""
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    for start in range(0, 2000, 100):
-        yield PAGE[start * 45:(start + 100) * 45].encode()
-
-
 flask = Flask(__name__)
 
 
@@ -161,7 +154,7 @@ fn a_response_comes_in_the_coding_that_the_client_likes() {
     for accept in ["", "Accept-Encoding: identity\r\n", "Accept-Encoding: gzip;q=0, deflate\r\n"] {
         let response = get(&mut client, "/page", accept);
         is_plain(&response, &page());
-        assert_eq!((field(&response, "vary"), field(&response, "content-length")), ("Accept-Encoding", "82890"));
+        assert_eq!((field(&response, "vary"), field(&response, "content-length")), ("Accept-Encoding", "80890"));
     }
     client.send("GET /page HTTP/1.0\r\nConnection: keep-alive\r\nAccept-Encoding: gzip\r\n\r\n").unwrap();
     let response = client.response().unwrap();
@@ -177,7 +170,7 @@ fn what_would_not_gain_or_must_not_be_changed_is_left_alone() {
     for query in ["type=image/png", "Cache-Control=no-transform", "Content-Encoding=x", "type=text/event-stream"] {
         let response = get(&mut client, &format!("/page?{query}"), ALL);
         assert!(response.body == page().as_bytes() && response.field("vary").is_none(), "{query}");
-        assert_eq!(field(&response, "content-length"), "82890", "{query}");
+        assert_eq!(field(&response, "content-length"), "80890", "{query}");
     }
     let response = get(&mut client, "/short", ALL);
     is_plain(&response, "short");
@@ -201,7 +194,9 @@ fn nothing_is_compressed_unless_it_is_wanted_and_routes_decide_for_themselves() 
     is_compressed(&get(&mut running.client(), "/page", ALL), "zstd", &page());
     is_plain(&get(&mut running.client(), "/many", ALL), &page());
     drop(running);
-    let off = project("compress = true\n[[route]]\npath = \"/page\"\ncompress = false\n[[route]]\nset_header = { Vary = \"X\" }");
+    let off = project(
+        "compress = true\n[[route]]\npath = \"/page\"\ncompress = false\n[[route]]\nset_header = { Vary = \"X\" }",
+    );
     let running = off.up(&[]);
     is_plain(&get(&mut running.client(), "/page", ALL), &page());
     let response = get(&mut running.client(), "/many", ALL);
@@ -273,8 +268,8 @@ fn files_are_compressed_unless_somebody_has_done_so() {
     assert_eq!(field(&get(&mut client, "/static/huge.txt", ALL), "content-length"), "10000010");
     let response = get(&mut client, "/file", ALL);
     is_compressed(&response, "zstd", &page().repeat(20));
-    let count = format!("\"bytes\":{}", response.body.len());
-    wait_for("what was sent in the log", || running.out().contains(&count) || running.out().contains(&response.body.len().to_string()));
+    let count = response.body.len().to_string();
+    wait_for("what was sent in the log", || running.out().contains(&count));
 }
 
 /// Reads chunks until that has arrived.
@@ -353,7 +348,12 @@ fn so_do_those_of_upstreams() {
     let half = length / 2;
     for framed in [
         format!("Content-Length: {length}\r\n\r\n{page}"),
-        format!("Transfer-Encoding: chunked\r\n\r\n{half:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n", &page[..half], length - half, &page[half..]),
+        format!(
+            "Transfer-Encoding: chunked\r\n\r\n{half:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+            &page[..half],
+            length - half,
+            &page[half..]
+        ),
     ] {
         for coding in ["gzip", "br", "zstd"] {
             let accept = format!("Accept-Encoding: {coding}\r\n");
@@ -377,11 +377,13 @@ fn so_do_those_of_upstreams() {
 }
 
 #[test]
-fn an_upstream_s_pieces_arrive_at_once_and_what_breaks_off_never_looks_whole() {
+fn pieces_of_an_upstream_arrive_at_once_and_what_breaks_off_never_looks_whole() {
     let upstream = Upstream::new();
     let project = behind(&upstream);
     let running = project.up(&[]);
-    for (coding, framing) in [("gzip", "Transfer-Encoding: chunked"), ("br", "Content-Length: 5000"), ("zstd", "Content-Length: 5000")] {
+    for (coding, framing) in
+        [("gzip", "Transfer-Encoding: chunked"), ("br", "Content-Length: 5000"), ("zstd", "Content-Length: 5000")]
+    {
         let mut client = running.client();
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: {coding}\r\n\r\n")).unwrap();
         let mut caller = upstream.accept();
@@ -400,7 +402,7 @@ fn an_upstream_s_pieces_arrive_at_once_and_what_breaks_off_never_looks_whole() {
 }
 
 #[test]
-fn a_long_download_keeps_nobody_waiting_and_takes_no_memory() {
+fn a_long_download_comes_in_pieces_and_others_are_served_meanwhile() {
     let project = Project::new(
         TIERCE,
         r#"

@@ -7,7 +7,8 @@ use units::Bytes;
 use crate::{
     admin, app, env_file, layers, listen,
     model::{
-        AccessLog, AppRef, Compression, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing, Upstream,
+        AccessLog, AppRef, Compression, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls,
+        Tracing, Upstream,
     },
     problem::{Problem, Problems},
     read::{self, Origin, Raw},

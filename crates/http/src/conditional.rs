@@ -141,11 +141,7 @@ impl Coding {
 
 /// The codings that the client takes, the one that it likes best first, then as in `order` (RFC 9110 §12.5.3); none that it likes
 /// less than no coding at all.
-pub fn accepted_codings(
-    head: &RequestHead,
-    input: &[u8],
-    order: [Coding; 3],
-) -> impl Iterator<Item = Coding> + use<> {
+pub fn accepted_codings(head: &RequestHead, input: &[u8], order: [Coding; 3]) -> impl Iterator<Item = Coding> + use<> {
     let mut liked = [None; 3];
     let (mut any, mut identity) = (None, 0);
     for item in values(head, input, "accept-encoding").flat_map(|value| value.split(|byte| *byte == b',')) {

@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Compression, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
+use config::{
+    AccessLog, Compression, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies,
+};
 use policy::Shared;
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{

@@ -74,7 +74,8 @@ impl Encoders {
     fn put(&self, state: State) {
         let mut spare = self.spare.borrow_mut();
         // One of brotli cannot begin anew.
-        if state.coding() != Coding::Brotli && spare.iter().filter(|other| other.coding() == state.coding()).count() < SPARE
+        if state.coding() != Coding::Brotli
+            && spare.iter().filter(|other| other.coding() == state.coding()).count() < SPARE
         {
             spare.push(state);
         }

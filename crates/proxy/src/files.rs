@@ -22,9 +22,9 @@ use crate::{
     record::Story,
     request::Request,
 };
+use kind::Kind;
 #[cfg(test)]
 pub(crate) use kind::kinds;
-use kind::Kind;
 use open::{Opened, Regular};
 
 pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
@@ -206,7 +206,8 @@ fn smaller(
     name: &[u8],
 ) -> (Regular, Option<Coding>) {
     // They were compressed with time to spare: the smallest first.
-    for coding in http::accepted_codings(request.head, &connection.input, [Coding::Brotli, Coding::Zstd, Coding::Gzip]) {
+    for coding in http::accepted_codings(request.head, &connection.input, [Coding::Brotli, Coding::Zstd, Coding::Gzip])
+    {
         let end: &[u8] = match coding {
             Coding::Brotli => b".br",
             Coding::Zstd => b".zst",

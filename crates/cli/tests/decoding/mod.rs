@@ -1,13 +1,13 @@
 //! What a client makes of a compressed body, while it comes.
 
-use std::io::Write;
+use std::io::Read;
 
-use brotli::DecompressorWriter;
+use brotli::Decompressor;
 use flate2::{Decompress, FlushDecompress, Status};
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 /// A body of which some has come.
-pub struct Decoder {
+pub(crate) struct Decoder {
     coding: Coding,
     plain: Vec<u8>,
     has_ended: bool,
@@ -16,11 +16,12 @@ pub struct Decoder {
 enum Coding {
     Gzip(Decompress),
     Zstd(DCtx<'static>),
-    Brotli(Box<DecompressorWriter<Vec<u8>>>),
+    /// All that has come.
+    Brotli(Vec<u8>),
 }
 
 /// A whole body; it has to be whole.
-pub fn decoded(coding: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn decoded(coding: &str, body: &[u8]) -> Vec<u8> {
     let mut decoder = Decoder::new(coding);
     decoder.push(body);
     assert!(decoder.has_ended(), "{coding}: cut short");
@@ -28,18 +29,18 @@ pub fn decoded(coding: &str, body: &[u8]) -> Vec<u8> {
 }
 
 impl Decoder {
-    pub fn new(coding: &str) -> Self {
+    pub(crate) fn new(coding: &str) -> Self {
         let coding = match coding {
             "gzip" => Coding::Gzip(Decompress::new_gzip(15)),
             "zstd" => Coding::Zstd(DCtx::create()),
-            "br" => Coding::Brotli(Box::new(DecompressorWriter::new(Vec::new(), 4096))),
+            "br" => Coding::Brotli(Vec::new()),
             other => panic!("{other:?} is no coding"),
         };
         Self { coding, plain: Vec::new(), has_ended: false }
     }
 
     /// Takes the next bytes, of which nothing may be left over.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         match &mut self.coding {
             Coding::Gzip(decoder) => {
                 let before = decoder.total_in();
@@ -67,26 +68,33 @@ impl Decoder {
                 }
                 assert_eq!(input.pos(), bytes.len());
             }
-            Coding::Brotli(decoder) => {
-                decoder.write_all(bytes).unwrap();
-                // It knows the end, and says so by refusing to be closed before.
-                self.plain.append(decoder.get_mut());
-                self.has_ended = decoder.close().is_ok();
+            Coding::Brotli(all) => {
+                all.extend_from_slice(bytes);
+                self.plain.clear();
+                let mut decoder = Decompressor::new(all.as_slice(), 4096);
+                let mut byte = [0];
+                self.has_ended = loop {
+                    match decoder.read(&mut byte) {
+                        Ok(0) => break true,
+                        Ok(_) => self.plain.push(byte[0]),
+                        Err(_) => break false,
+                    }
+                };
             }
         }
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.plain).into_owned()
     }
 
     /// Forgets what has come, and tells how much that was.
-    pub fn take(&mut self) -> usize {
+    pub(crate) fn take(&mut self) -> usize {
         std::mem::take(&mut self.plain).len()
     }
 
     /// Whether the coding itself says that nothing follows.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 }

@@ -123,13 +123,21 @@ fn fields_say_what_is_sent() {
         ("Vary: Cookie\r\nVary: accept-encoding\r\n", "", "Vary: Cookie\r\nVary: accept-encoding\r\n"),
         ("Vary: *\r\n", "", "Vary: *\r\n"),
         ("Vary: *\r\n", "Accept-Encoding: gzip\r\n", "Vary: *\r\nContent-Encoding: gzip\r\n"),
-        ("ETag: \"a\"\r\nAccept-Ranges: bytes\r\n", "", "ETag: \"a\"\r\nAccept-Ranges: bytes\r\nVary: Accept-Encoding\r\n"),
+        (
+            "ETag: \"a\"\r\nAccept-Ranges: bytes\r\n",
+            "",
+            "ETag: \"a\"\r\nAccept-Ranges: bytes\r\nVary: Accept-Encoding\r\n",
+        ),
         (
             "ETag: \"a\"\r\nAccept-Ranges: bytes\r\nContent-MD5: a\r\nDigest: a\r\nContent-Digest: a\r\nRepr-Digest: a\r\nX: y\r\n",
             "Accept-Encoding: gzip\r\n",
             "ETag: W/\"a\"\r\nX: y\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\n",
         ),
-        ("ETag: W/\"a\"\r\n", "Accept-Encoding: gzip\r\n", "ETag: W/\"a\"\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\n"),
+        (
+            "ETag: W/\"a\"\r\n",
+            "Accept-Encoding: gzip\r\n",
+            "ETag: W/\"a\"\r\nContent-Encoding: gzip\r\nVary: Accept-Encoding\r\n",
+        ),
     ] {
         assert_eq!(changed(&format!("{HTML}{fields}"), accept, PAGE), format!("{HTML}{expected}"), "{fields}{accept}");
     }
@@ -172,7 +180,8 @@ fn has(fields: &str, line: &str) -> bool {
 
 fn varies(fields: &str) -> bool {
     fields.to_ascii_lowercase().lines().any(|line| {
-        line.strip_prefix("vary: ").is_some_and(|value| value.split(", ").any(|name| name == "*" || name == "accept-encoding"))
+        line.strip_prefix("vary: ")
+            .is_some_and(|value| value.split(", ").any(|name| name == "*" || name == "accept-encoding"))
     })
 }
 
