@@ -189,10 +189,15 @@ fn nothing_is_compressed_unless_it_is_wanted_and_routes_decide_for_themselves() 
     is_plain(&response, &page());
     assert_eq!(response.field("vary"), None);
     drop(running);
-    let on = project("[[route]]\npath = \"/page\"\ncompress = true");
+    let notice = "closed ".repeat(200);
+    let on = project(&format!(
+        "[[route]]\npath = \"/page\"\ncompress = true\n\
+         [[route]]\npath = \"/closed\"\ncompress = true\nrespond = {{ status = 503, body = {notice:?} }}"
+    ));
     let running = on.up(&[]);
     is_compressed(&get(&mut running.client(), "/page", ALL), "zstd", &page());
     is_plain(&get(&mut running.client(), "/many", ALL), &page());
+    is_compressed(&get(&mut running.client(), "/closed", ALL), "zstd", &notice);
     drop(running);
     let off = project(
         "compress = true\n[[route]]\npath = \"/page\"\ncompress = false\n[[route]]\nset_header = { Vary = \"X\" }",
