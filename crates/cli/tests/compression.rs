@@ -353,6 +353,7 @@ fn so_do_those_of_upstreams() {
     let half = length / 2;
     for framed in [
         format!("Content-Length: {length}\r\n\r\n{page}"),
+        format!("\r\n{page}"),
         format!(
             "Transfer-Encoding: chunked\r\n\r\n{half:x}\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
             &page[..half],

@@ -119,6 +119,9 @@ impl Encoder {
         framing: ResponseFraming,
         out: &mut Vec<u8>,
     ) -> Result<u64, Cause> {
+        if bytes.is_empty() && then == Then::More {
+            return Ok(0);
+        }
         let state = match &mut self.state {
             Some(state) => state,
             None => self.state.insert(begin(self.coding, self.home.take(self.coding), self.length)?),
