@@ -203,6 +203,13 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "Whether a request without a valid `traceparent` (W3C Trace Context) gets one, which is marked as sampled; the application and the JSON access log have it. With `pass`, only those that come with one have one.",
     ),
+    key(
+        "compress",
+        "true or false",
+        "false",
+        "",
+        "Whether responses of at least 1 KiB whose type gains by it (text, JSON, JavaScript, XML, SVG, WebAssembly, …) are compressed with zstd, brotli or gzip for clients that accept it. Those with `Content-Encoding` or `Cache-Control: no-transform`, streams of events and parts of files are left alone. [What not to compress](../guides/compression.md).",
+    ),
     key("limits.body", "size", "`\"10MB\"`", "", "The longest request body; beyond: 413."),
     key(
         "limits.time",
@@ -326,6 +333,7 @@ const ROUTE_KEYS: &[Key] = &[
         "",
         "From the call of the application to the head of its response.",
     ),
+    key("route.compress", "true or false", "`compress`", "", "Whether responses are compressed."),
     key(
         "route.set_request_header",
         "table of texts",
@@ -416,6 +424,10 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
     ("add_header", "write `set_header`"),
     ("auth_basic", "write `basic_auth = \"FILE\"`"),
     ("auth_basic_user_file", "write `basic_auth = \"FILE\"`"),
+    ("gzip", "write `compress = true`"),
+    ("brotli", "write `compress = true`"),
+    ("encode", "write `compress = true`"),
+    ("compression", "write `compress = true`"),
     ("app", "this version runs one application"),
     ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
     ("reverse_proxy", "write `upstream = [\"http://HOST:PORT\"]`"),
@@ -494,6 +506,13 @@ const FOREIGN: &[(&str, &str)] = &[
     ("stream-timeout", "write `limits.tunnel`"),
     ("websocket-timeout", "write `limits.tunnel`"),
     ("backlog", "not needed: it is 4096"),
+    ("gzip", "write `compress = true`"),
+    ("gzip_types", "write `compress = true`: all types that gain by it are compressed"),
+    ("gzip_min_length", "write `compress = true`: what is shorter than 1 KiB is left alone"),
+    ("brotli", "write `compress = true`"),
+    ("zstd", "write `compress = true`"),
+    ("encode", "write `compress = true`"),
+    ("compression", "write `compress = true`"),
 ];
 
 /// Keys of the language that this version does not have.

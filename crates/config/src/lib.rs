@@ -28,8 +28,8 @@ mod problem; // what is wrong, where, and what to do
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Health, Limits, Listen, OnDisconnect, Protocol,
-    ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
+    AccessLog, Admin, AppRef, CertificateFiles, Compression, Config, Expose, Health, Limits, Listen, OnDisconnect,
+    Protocol, ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use redirect::Piece;

@@ -7,7 +7,12 @@ use std::{path::PathBuf, time::Duration};
 
 use units::Bytes;
 
-use crate::{model::Upstream, redirect::Piece, trusted::TrustedProxies, users::Users};
+use crate::{
+    model::{Compression, Upstream},
+    redirect::Piece,
+    trusted::TrustedProxies,
+    users::Users,
+};
 
 mod fields; // names and values of fields
 mod given; // the keys of the file
@@ -67,6 +72,8 @@ pub struct Route {
     pub body: Option<Bytes>,
     /// In place of `limits.time`.
     pub time: Option<Duration>,
+    /// In place of `compress`.
+    pub compression: Option<Compression>,
     /// What is changed in the request's head.
     pub request: Edits,
     /// What is changed in the response's.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     keys,
+    model::Compression,
     problem::Problem,
     read::{Given, Origin, Raw},
     redirect,
@@ -137,6 +138,7 @@ fn route(source: &Source, values: &mut Values) -> Route {
         users: users(source, values),
         body: values.size("route.limits.body"),
         time: values.duration("route.limits.time", Duration::from_millis(1)..=Duration::from_secs(86_400)),
+        compression: values.flag("route.compress").map(Compression::of),
         request: edits("route.set_request_header", "route.remove_request_header", values),
         response: edits("route.set_header", "route.remove_header", values),
         service: None,

@@ -20,6 +20,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         users: None,
         body: None,
         time: None,
+        compression: None,
         request: config::Edits::default(),
         response: config::Edits::default(),
         service: None,
