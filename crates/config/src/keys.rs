@@ -254,6 +254,13 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "Whether a request without a valid `traceparent` (W3C Trace Context) gets one, which is marked as sampled; the application and the JSON access log have it. With `pass`, only those that come with one have one.",
     ),
+    key(
+        "compress",
+        "true or false",
+        "false",
+        "",
+        "Whether responses of at least 1 KiB whose type gains by it (text, JSON, JavaScript, XML, SVG, WebAssembly, …) are compressed with zstd, brotli or gzip for clients that accept it. Those with `Content-Encoding` or `Cache-Control: no-transform`, streams of events and parts of files are left alone. [What not to compress](../guides/compression.md).",
+    ),
     key("limits.body", "size", "`\"10MB\"`", "", "The longest request body; beyond: 413."),
     key(
         "limits.time",
@@ -434,6 +441,7 @@ const ROUTE_KEYS: &[Key] = &[
     key("route.maintenance.page", "path", "a page of ours", "", "A file of HTML for browsers."),
     key("route.maintenance.retry_after", "duration", "`\"1m\"`", "", "When clients are asked to come again."),
     key("route.maintenance.allow", "list of addresses", "nobody", "", "Who is served all the same."),
+    key("route.compress", "true or false", "`compress`", "", "Whether responses are compressed."),
     key(
         "route.set_request_header",
         "table of texts",
@@ -537,6 +545,10 @@ const FOREIGN_IN_ROUTE: &[(&str, &str)] = &[
     ("in_flight", "write `limits = { in_flight = 10 }`"),
     ("queue", "write `limits = { queue = \"5s\" }`"),
     ("error_page", "`error_pages` are for all routes"),
+    ("gzip", "write `compress = true`"),
+    ("brotli", "write `compress = true`"),
+    ("encode", "write `compress = true`"),
+    ("compression", "write `compress = true`"),
     ("app", "this version runs one application"),
     ("proxy_pass", "write `upstream = [\"http://HOST:PORT\"]`"),
     ("reverse_proxy", "write `upstream = [\"http://HOST:PORT\"]`"),
@@ -621,6 +633,13 @@ const FOREIGN: &[(&str, &str)] = &[
     ("in_flight_req", "write `limits.client_in_flight`"),
     ("error_page", "write `error_pages = { \"5xx\" = \"sorry.html\" }`"),
     ("errorfile", "write `error_pages = { \"5xx\" = \"sorry.html\" }`"),
+    ("gzip", "write `compress = true`"),
+    ("gzip_types", "write `compress = true`: all types that gain by it are compressed"),
+    ("gzip_min_length", "write `compress = true`: what is shorter than 1 KiB is left alone"),
+    ("brotli", "write `compress = true`"),
+    ("zstd", "write `compress = true`"),
+    ("encode", "write `compress = true`"),
+    ("compression", "write `compress = true`"),
 ];
 
 /// Keys of the language that this version does not have.

@@ -31,8 +31,8 @@ pub mod fuzz; // what holds of text that operators write, whatever it is
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Health, Limits, Listen, OnDisconnect, Protocol,
-    ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
+    AccessLog, Admin, AppRef, CertificateFiles, Compression, Config, Expose, Health, Limits, Listen, OnDisconnect,
+    Protocol, ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};

@@ -7,7 +7,8 @@ use units::Bytes;
 use crate::{
     admin, app, env_file, layers, listen,
     model::{
-        AccessLog, AppRef, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls, Tracing, Upstream,
+        AccessLog, AppRef, Compression, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls,
+        Tracing, Upstream,
     },
     problem::{Problem, Problems},
     protection,
@@ -108,6 +109,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
         tracing: values
             .choice("traceparent", &[("make", Tracing::Make), ("pass", Tracing::Pass)])
             .unwrap_or(Tracing::Make),
+        compression: Compression::of(values.flag("compress").unwrap_or(false)),
         limits: limits(values),
         access_log: values
             .choice(

@@ -66,6 +66,8 @@ pub struct Config {
     pub server_timing: ServerTiming,
     /// Which requests belong to a trace.
     pub tracing: Tracing,
+    /// Whether responses are compressed.
+    pub compression: Compression,
     /// Bounds.
     pub limits: Limits,
     /// The access log.
@@ -336,6 +338,21 @@ pub enum ServerTiming {
     Hidden,
     /// They do.
     Shown,
+}
+
+/// Whether responses are compressed for clients that accept it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// They are not.
+    Off,
+    /// Those that gain by it are.
+    On,
+}
+
+impl Compression {
+    pub(crate) fn of(flag: bool) -> Self {
+        if flag { Self::On } else { Self::Off }
+    }
 }
 
 /// Which requests belong to a trace (`traceparent`).

@@ -8,7 +8,7 @@ use std::{path::PathBuf, time::Duration};
 use units::Bytes;
 
 use crate::{
-    model::Upstream,
+    model::{Compression, Upstream},
     protection::{Maintenance, Own, RateLimit},
     redirect::Piece,
     trusted::TrustedProxies,
@@ -76,6 +76,8 @@ pub struct Route {
     pub maintenance: Own<Maintenance>,
     /// Bounds.
     pub limits: RouteLimits,
+    /// In place of `compress`.
+    pub compression: Option<Compression>,
     /// What is changed in the request's head.
     pub request: Edits,
     /// What is changed in the response's.

@@ -51,6 +51,9 @@ fn describe(config: &Config) -> String {
     if !config.trusted_proxies.is_empty() {
         line("trusted proxies", config.trusted_proxies.to_string());
     }
+    if config.compression != config::Compression::Off {
+        line("compression", format!("{:?}", config.compression));
+    }
     if config.admin != config::Admin::Socket {
         line("admin", format!("{:?}", config.admin));
     }

@@ -139,11 +139,11 @@ impl Coding {
     }
 }
 
-/// The codings that the client takes, the one that it likes best first, then the one that compresses best (RFC 9110 §12.5.3).
-pub fn accepted_codings(head: &RequestHead, input: &[u8]) -> impl Iterator<Item = Coding> + use<> {
-    const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
+/// The codings that the client takes, the one that it likes best first, then as in `order` (RFC 9110 §12.5.3); none that it likes
+/// less than no coding at all.
+pub fn accepted_codings(head: &RequestHead, input: &[u8], order: [Coding; 3]) -> impl Iterator<Item = Coding> + use<> {
     let mut liked = [None; 3];
-    let mut any = None;
+    let (mut any, mut identity) = (None, 0);
     for item in values(head, input, "accept-encoding").flat_map(|value| value.split(|byte| *byte == b',')) {
         let mut parts = item.split(|byte| *byte == b';').map(trim);
         let name = parts.next().unwrap_or_default();
@@ -152,16 +152,18 @@ pub fn accepted_codings(head: &RequestHead, input: &[u8]) -> impl Iterator<Item 
             .map_or(1000, thousandths);
         if name == b"*" {
             any = Some(quality);
+        } else if name.eq_ignore_ascii_case(b"identity") {
+            identity = quality;
         }
-        for (coding, liking) in ALL.iter().zip(&mut liked) {
+        for (coding, liking) in order.iter().zip(&mut liked) {
             if name.eq_ignore_ascii_case(coding.name().as_bytes()) {
                 *liking = Some(quality);
             }
         }
     }
-    let mut ranked = [0, 1, 2].map(|at: usize| (liked[at].or(any).unwrap_or(0), ALL[at]));
+    let mut ranked = [0, 1, 2].map(|at: usize| (liked[at].or(any).unwrap_or(0), order[at]));
     ranked.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-    ranked.into_iter().filter(|(quality, _)| 0 < *quality).map(|(_, coding)| coding)
+    ranked.into_iter().filter(move |(quality, _)| 0 < *quality && identity <= *quality).map(|(_, coding)| coding)
 }
 
 /// `0.75` → 750; what is no number from 0 to 1 is 0.

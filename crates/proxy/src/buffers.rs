@@ -112,7 +112,7 @@ mod tests {
         (0..16).for_each(|_| buffers.put(vec![1]));
         buffers.tidy();
         assert_eq!(counts(&buffers)[0], 16, "they have just come");
-        for expected in [10, 7, 6, 5, 5] {
+        for expected in [10, 7, 5, 4, 4] {
             let used: Vec<_> = (0..4).map(|_| buffers.take_short()).collect();
             used.into_iter().for_each(|buffer| buffers.put(buffer));
             buffers.tidy();

@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
+use config::{
+    AccessLog, Compression, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies,
+};
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
@@ -60,6 +62,8 @@ pub struct Settings {
     pub server_timing: ServerTiming,
     /// Which requests belong to a trace.
     pub tracing: Tracing,
+    /// Whether responses are compressed.
+    pub compression: Compression,
     /// How the access log is written, if it is.
     pub access_log: Option<AccessFormat>,
 }
@@ -102,6 +106,7 @@ impl Settings {
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
+            compression: config.compression,
             access_log,
         }
     }

@@ -78,6 +78,24 @@ impl FileBody {
         Poll::Ready(Ok(count))
     }
 
+    /// Takes the next bytes, at most so many, in place of sending them; at least one when any are left.
+    pub(crate) fn read(&mut self, most: usize, bytes: &mut Vec<u8>) -> Result<(), Broken> {
+        let wanted = usize::try_from(self.rest.length).unwrap_or(most).min(most);
+        bytes.clear();
+        bytes.reserve(wanted);
+        while 0 < wanted && bytes.is_empty() {
+            match pread(&self.file, spare_capacity(bytes), self.rest.offset) {
+                Ok(0) => return Err(Broken::File),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return Err(Broken::File),
+            }
+        }
+        bytes.truncate(wanted);
+        self.rest.offset += bytes.len() as u64;
+        self.rest.length -= bytes.len() as u64;
+        Ok(())
+    }
+
     fn poll_move(&mut self, context: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
         let FilePart { offset, length } = self.rest;
         let wanted = usize::try_from(length).unwrap_or(STEP).min(STEP);

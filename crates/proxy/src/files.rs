@@ -24,6 +24,8 @@ use crate::{
     request::Request,
 };
 use kind::Kind;
+#[cfg(test)]
+pub(crate) use kind::kinds;
 use open::{Opened, Regular};
 
 pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
@@ -226,7 +228,9 @@ fn smaller(
     plain: Regular,
     name: &[u8],
 ) -> (Regular, Option<Coding>) {
-    for coding in http::accepted_codings(request.head, &connection.input) {
+    // They were compressed with time to spare: the smallest first.
+    for coding in http::accepted_codings(request.head, &connection.input, [Coding::Brotli, Coding::Zstd, Coding::Gzip])
+    {
         let end: &[u8] = match coding {
             Coding::Brotli => b".br",
             Coding::Zstd => b".zst",

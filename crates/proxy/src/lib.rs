@@ -32,6 +32,8 @@ mod aim; // what the application is told of the target
 mod links; // the way to each worker
 mod file; // a part of a file in place of body bytes
 mod mailbox; // what has come back for an exchange
+mod compress; // whether a response is compressed
+mod encode; // how
 mod respond; // the answer, in framing of our own
 mod upstream; // other servers in a worker's place: the way there and back
 mod redirect; // plain requests are sent to https

@@ -12,7 +12,9 @@ use units::{Cause, Ending, Phase};
 use crate::{
     accept::{Accept, Form},
     body::Upload,
+    compress::{self, Facts},
     connection::{Connection, Sent},
+    encode::{Encoder, TURN, Then},
     file::FileBody,
     page,
     record::Story,
@@ -22,6 +24,9 @@ use crate::{
 
 /// A file that is not longer than this is read and sent together with its head; for a longer one sendfile(2) is worth a call more.
 pub(crate) const READ_MAX: u64 = 32 * 1024;
+
+/// A longer file is sent as it is: whoever has such files compresses them once.
+const CODED_MAX: u64 = 10_000_000;
 
 /// What is answered.
 #[derive(Debug)]
@@ -91,34 +96,76 @@ pub(crate) async fn answer(
     let version = request.head.answer_version();
     // A 304 says nothing of the length: the client knows it.
     let known = (status != 304).then(|| body.length());
-    let (framing, length) = http::response_framing(status, request.head.is_head, version, known);
     let mut out = std::mem::take(&mut connection.out);
     http::write_status_line(&mut out, status, b"");
+    let start = out.len();
     match request.route.map(|route| &route.response) {
         Some(edits) if !edits.is_empty() => edits.write(&mut out, fields),
         _ => out.extend_from_slice(fields),
     }
+    let encoder = match &body {
+        Body::File(file) if CODED_MAX < file.left() => None,
+        _ => compress::encoder(connection, request, (&mut out, start), Facts { status, length: known }),
+    };
+    let announced = known.filter(|_| encoder.is_none());
+    let (framing, length) = http::response_framing(status, request.head.is_head, version, announced);
+    connection.closing |= framing == ResponseFraming::UntilClose;
     let has_date = request.route.is_some_and(|route| route.response.leaves_out(b"date"));
     let framed = Framed { framing, length, date: has_date, now: Instant::now() };
     respond::finish_head(connection, &mut out, Some(request), story, &framed);
     story.answered(status);
-    let mut rest = None;
-    if framing != ResponseFraming::NoBody {
-        match body {
-            Body::Bytes(bytes) => {
-                out.extend_from_slice(bytes);
+    connection.out = out;
+    let has_body = framing != ResponseFraming::NoBody;
+    let sent = match (body, encoder.filter(|_| has_body).map(Box::new)) {
+        // Apart, so that what only these need costs others no memory.
+        (body, Some(encoder)) => Box::pin(send_coded(connection, body, (encoder, framing), story)).await,
+        (Body::Bytes(bytes), None) => {
+            if has_body {
+                connection.out.extend_from_slice(bytes);
                 story.sent(bytes.len() as u64);
             }
-            Body::File(file) => rest = Some(file),
+            send(connection, None, story).await
         }
-    }
-    connection.out = out;
-    match send(connection, rest, story).await {
+        (Body::File(file), None) => send(connection, Some(file).filter(|_| has_body), story).await,
+    };
+    match sent {
         Ok(()) => Ending::SERVED,
         Err(cause) => {
             connection.break_off();
             Ending::new(cause, Phase::SendBody)
         }
+    }
+}
+
+/// A piece at a time: what was read is bounded, and nobody on the thread waits for more than one.
+async fn send_coded(
+    connection: &mut Connection,
+    mut body: Body<'_>,
+    (mut encoder, framing): (Box<Encoder>, ResponseFraming),
+    story: &mut Story,
+) -> Result<(), Cause> {
+    let mut piece = connection.thread.buffers.take_long();
+    loop {
+        match &mut body {
+            Body::File(file) => file.read(TURN, &mut piece).map_err(|_| Cause::HttpResponseIncomplete)?,
+            Body::Bytes(bytes) => {
+                let (first, rest) = bytes.split_at(bytes.len().min(TURN));
+                piece.clear();
+                piece.extend_from_slice(first);
+                *bytes = rest;
+            }
+        }
+        let then = if body.length() == 0 { Then::Finish } else { Then::More };
+        story.sent(encoder.write(&piece, then, framing, &mut connection.out)?);
+        if then == Then::Finish && framing == ResponseFraming::Chunked {
+            connection.out.extend_from_slice(http::LAST_CHUNK);
+        }
+        send(connection, None, story).await?;
+        if then == Then::Finish {
+            connection.thread.buffers.put(piece);
+            return Ok(());
+        }
+        yield_now().await;
     }
 }
 

@@ -3,6 +3,8 @@
 //! Invariant: a response that is not whole never looks whole to the client: its framing stays open and the connection is
 //! given up.
 
+mod coded; // the body through an encoder
+
 use std::{
     future::poll_fn,
     io::Write,
@@ -21,7 +23,9 @@ use crate::{
     Settings,
     accept::{Accept, Form},
     body::{Answer, Upload},
+    compress::{self, Facts},
     connection::{Connection, Filled, Sent},
+    encode::Encoder,
     exchange::Attempt,
     file::FileBody,
     mailbox::{Head, Turned},
@@ -29,6 +33,8 @@ use crate::{
     record::Story,
     request::{After, Request},
 };
+
+use coded::Coded;
 
 /// The worker gets credit in portions of so many bytes.
 const CREDIT_STEP: u32 = RESPONSE_WINDOW / 4;
@@ -82,14 +88,12 @@ pub(crate) async fn forward(
     mut attempt: Attempt,
     story: &mut Story,
 ) -> Ending {
-    let framing = write_app_head(connection, request, upload, &attempt, story);
+    let (framing, left, encoder) = write_app_head(connection, request, upload, &attempt, story);
     #[cfg(test)]
     crate::tests::panic_at("answering", request.head, &connection.input);
+    let coded = encoder.map(|encoder| Box::new(Coded::new(encoder)));
     let allowed = Some(request.response);
-    let mut download = Download { framing, left: None, allowed, taken: 0, file: None, complete: false, turned: None };
-    if let ResponseFraming::Length(length) = framing {
-        download.left = Some(length);
-    }
+    let mut download = Download { framing, left, allowed, taken: 0, file: None, coded, complete: false, turned: None };
     connection.deadline.clear();
     match poll_fn(|context| download.poll(connection, upload, &attempt, story, context)).await {
         Ok(()) => {
@@ -118,6 +122,8 @@ struct Download {
     taken: u32,
     /// What is to be sent after `out`.
     file: Option<FileBody>,
+    /// Through which it goes when it is compressed.
+    coded: Option<Box<Coded>>,
     /// The last byte is in `out` or in `file`.
     complete: bool,
     /// Nothing more will come although it should.
@@ -140,7 +146,7 @@ impl Download {
                     return Poll::Ready(Err(cause));
                 }
                 if connection.out.len() < OUT_MAX {
-                    self.take(connection, attempt, story);
+                    self.take(connection, attempt, story)?;
                 }
                 if self.allowed.is_none() {
                     return Poll::Ready(Err(Cause::ResponseTooLarge));
@@ -182,7 +188,14 @@ impl Download {
             if CREDIT_STEP <= self.taken {
                 attempt.send(Kind::Credit, 0, &std::mem::take(&mut self.taken).to_le_bytes());
             }
+            if self.coded.as_ref().is_some_and(|coded| coded.has_more()) {
+                // First the thread looks what others have to do.
+                return pin!(yield_now()).poll(context).map(Ok);
+            }
             if !attempt.mailbox.poll_fresh(context) {
+                if self.flush_coded(connection, story)? {
+                    continue;
+                }
                 let gone =
                     upload.is_complete() && connection.poll_gone(context, upload.end()) == Poll::Ready(Filled::Broken);
                 return if gone { Poll::Ready(Err(Cause::ClientClosed)) } else { Poll::Pending };
@@ -191,7 +204,10 @@ impl Download {
     }
 
     /// Moves what has arrived to `out`, framed.
-    fn take(&mut self, connection: &mut Connection, attempt: &Attempt, story: &mut Story) {
+    fn take(&mut self, connection: &mut Connection, attempt: &Attempt, story: &mut Story) -> Result<(), Cause> {
+        if self.coded.is_some() {
+            return self.take_coded(connection, attempt, story);
+        }
         attempt.mailbox.look(|mail| {
             let body = &mut mail.body;
             let out = &mut connection.out;
@@ -244,6 +260,7 @@ impl Download {
                 self.turned = mail.turned.take();
             }
         });
+        Ok(())
     }
 }
 
@@ -258,14 +275,15 @@ pub(crate) fn forward_hints(connection: &mut Connection, attempt: &Attempt) {
     });
 }
 
-/// Writes the application's head with our framing; the first body bytes follow.
+/// Writes the application's head with our framing; the first body bytes follow, so many if that is known, through an encoder if
+/// there is one.
 fn write_app_head(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &Upload,
     attempt: &Attempt,
     story: &mut Story,
-) -> ResponseFraming {
+) -> (ResponseFraming, Option<u64>, Option<Encoder>) {
     let now = Instant::now();
     let head = attempt.mailbox.look(|mail| mail.head.take()).expect("`forward` is called when the head is here");
     // What has no body by its nature says nothing of the length that the answer to GET would have (RFC 9110 §8.6).
@@ -274,15 +292,12 @@ fn write_app_head(
         // A response that is complete already needs no chunks.
         attempt.mailbox.look(|mail| (tells && mail.last).then_some(mail.body.len() as u64))
     });
-    let (framing, length) =
-        http::response_framing(head.status, request.head.is_head, request.head.answer_version(), declared);
     story.answered(head.status);
-    let keep = may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
-    connection.closing |= !keep;
     let mut out = std::mem::take(&mut connection.out);
-    attempt.mailbox.look(|mail| {
+    let start = attempt.mailbox.look(|mail| {
         let (reason, fields) = mail.text.split_at(head.reason_len);
         http::write_status_line(&mut out, head.status, reason);
+        let start = out.len();
         // The id that the client sees is the one by which the log knows the request, whatever the application says.
         let ours: &[&[u8]] = match connection.thread.settings().expose {
             Expose::Shown => &[b"x-request-id", b"x-served-by"],
@@ -296,11 +311,23 @@ fn write_app_head(
             }
             _ => http::write_fields_without(&mut out, fields, ours),
         }
+        start
     });
+    let facts = Facts { status: head.status, length: declared };
+    let encoder = compress::encoder(connection, request, (&mut out, start), facts);
+    let announced = declared.filter(|_| encoder.is_none());
+    let (framing, length) =
+        http::response_framing(head.status, request.head.is_head, request.head.answer_version(), announced);
+    let keep = may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
+    connection.closing |= !keep;
     let date = has_date(&head) || request.route.is_some_and(|route| route.response.leaves_out(b"date"));
     finish_head(connection, &mut out, Some(request), story, &Framed { framing, length, date, now });
     connection.out = out;
-    framing
+    match framing {
+        ResponseFraming::NoBody => (framing, None, None),
+        ResponseFraming::Length(length) => (framing, Some(length), None),
+        _ => (framing, declared, encoder),
+    }
 }
 
 fn has_date(head: &Head) -> bool {

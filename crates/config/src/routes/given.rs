@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     keys,
+    model::Compression,
     problem::Problem,
     protection::{self, Maintenance, Own},
     read::{Given, Origin, Raw},
@@ -139,6 +140,7 @@ fn route(source: &Source, values: &mut Values) -> Route {
         rate: protection::rate("route.rate_limit", values),
         maintenance: maintenance(source, values),
         limits: limits(values),
+        compression: values.flag("route.compress").map(Compression::of),
         request: edits("route.set_request_header", "route.remove_request_header", values),
         response: edits("route.set_header", "route.remove_header", values),
         service: None,

@@ -110,9 +110,15 @@ fn codings_in_the_order_in_which_they_are_liked() {
         ("Accept-Encoding: *\r\n", &[Brotli, Zstd, Gzip]),
         ("Accept-Encoding: *;q=0.5, br;q=0\r\n", &[Zstd, Gzip]),
         ("Accept-Encoding: identity\r\n", &[]),
+        ("Accept-Encoding: identity, br;q=0.9, gzip\r\n", &[Gzip]),
+        ("Accept-Encoding: Identity;q=0.5, *;q=0.5, br;q=0.4\r\n", &[Zstd, Gzip]),
+        ("Accept-Encoding: identity;q=0, br\r\n", &[Brotli]),
         ("Accept-Encoding: br;q=1.1, zstd;q=x, gzip;q=0.1234\r\n", &[]),
     ] {
         let (input, head) = request(accept);
-        assert_eq!(accepted_codings(&head, &input).collect::<Vec<_>>(), expected, "{accept}");
+        assert_eq!(accepted_codings(&head, &input, [Brotli, Zstd, Gzip]).collect::<Vec<_>>(), expected, "{accept}");
     }
+    let (input, head) = request("Accept-Encoding: gzip, br, zstd;q=0.9\r\n");
+    let ordered = accepted_codings(&head, &input, [Zstd, Gzip, Brotli]).collect::<Vec<_>>();
+    assert_eq!(ordered, [Gzip, Brotli, Zstd], "in the order that is preferred here, where the client has none");
 }

@@ -97,6 +97,12 @@ pub(crate) fn of(name: &[u8]) -> Kind {
     }
 }
 
+/// All that are known.
+#[cfg(test)]
+pub(crate) fn kinds() -> impl Iterator<Item = Kind> {
+    KINDS.iter().map(|(_, name, compresses)| Kind { name, compresses: *compresses })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

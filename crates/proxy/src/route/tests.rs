@@ -21,6 +21,7 @@ pub(crate) fn rule(host: &str, path: &str, methods: &[&str]) -> config::Route {
         rate: config::Own::AsForAll,
         maintenance: config::Own::AsForAll,
         limits: config::RouteLimits::default(),
+        compression: None,
         request: config::Edits::default(),
         response: config::Edits::default(),
         service: None,

@@ -77,6 +77,7 @@ impl Scripted {
             expose: Expose::Hidden,
             server_timing: config::ServerTiming::Hidden,
             tracing: config::Tracing::Make,
+            compression: config::Compression::Off,
             access_log: None,
         };
         change(&mut settings);

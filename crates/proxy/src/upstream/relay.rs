@@ -3,14 +3,16 @@
 //! Invariant: a response that is not whole never looks whole to the client, and its connection is never used again.
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
     mem,
+    pin::pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use config::Expose;
 use http::{BodyDecoder, FieldKind, Framing, ReceivedBody, ReceivedHead, ResponseFraming};
+use tokio::task::yield_now;
 use units::{Cause, Ending, Phase};
 
 use super::{
@@ -20,8 +22,10 @@ use super::{
 };
 use crate::{
     body::{Answer, Upload},
+    compress::{self, Facts},
     connection::{Connection, Filled, Sent},
     deadline::Waits,
+    encode::{Encoder, TURN, Then},
     files::{self, Wanted},
     record::Story,
     request::Request,
@@ -119,14 +123,24 @@ pub(super) fn write_interim(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8]
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends status line and fields, as the route has them; tells whether nothing is to be said of the date any more.
+/// What is known of a head whose beginning has been written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// Where its fields begin.
+    pub(super) fields: usize,
+    /// Nothing is to be said of the date any more.
+    pub(super) has_date: bool,
+}
+
+/// Appends status line and fields, as the route has them.
 pub(super) fn write_start(
     out: &mut Vec<u8>,
     connection: &Connection,
     request: &Request<'_>,
     (head, input): (&ReceivedHead, &[u8]),
-) -> bool {
+) -> Start {
     http::write_status_line(out, head.status, head.reason.of(input));
+    let start = out.len();
     let ours: &[&[u8]] = match connection.thread.settings().expose {
         Expose::Shown => &[b"x-request-id", b"x-served-by"],
         Expose::Hidden => &[b"x-request-id"],
@@ -140,7 +154,8 @@ pub(super) fn write_start(
         }
         None => write_fields(out, head, input, ours),
     }
-    head.has_date || edits.is_some_and(|edits| edits.leaves_out(b"date"))
+    let has_date = head.has_date || edits.is_some_and(|edits| edits.leaves_out(b"date"));
+    Start { fields: start, has_date }
 }
 
 /// Appends the fields that pass.
@@ -161,6 +176,8 @@ fn write_fields(out: &mut Vec<u8>, head: &ReceivedHead, input: &[u8], but: &[&[u
 #[derive(Debug)]
 struct Download {
     framing: ResponseFraming,
+    /// Through which it goes when it is compressed.
+    encoder: Option<Box<Encoder>>,
     source: Source,
     is_stream: bool,
     /// The last byte is in `out`.
@@ -191,18 +208,21 @@ impl Download {
             ReceivedBody::Framed(Framing::None) => head.length,
             _ => None,
         };
-        let (framing, length) =
-            http::response_framing(head.status, request.head.is_head, request.head.answer_version(), declared);
         story.answered(head.status);
-        let keep =
-            respond::may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
-        connection.closing |= !keep;
         let mut out = mem::take(&mut connection.out);
         if out.capacity() == 0 {
             out = connection.thread.buffers.take_short();
         }
-        let date = write_start(&mut out, connection, request, (head, &wire.input));
-        let framed = Framed { framing, length, date, now: Instant::now() };
+        let start = write_start(&mut out, connection, request, (head, &wire.input));
+        let facts = Facts { status: head.status, length: declared };
+        let encoder = compress::encoder(connection, request, (&mut out, start.fields), facts);
+        let announced = declared.filter(|_| encoder.is_none());
+        let (framing, length) =
+            http::response_framing(head.status, request.head.is_head, request.head.answer_version(), announced);
+        let keep =
+            respond::may_keep(connection, request) && upload.is_complete() && framing != ResponseFraming::UntilClose;
+        connection.closing |= !keep;
+        let framed = Framed { framing, length, date: start.has_date, now: Instant::now() };
         respond::finish_head(connection, &mut out, Some(request), story, &framed);
         connection.out = out;
         let source = match head.body {
@@ -214,7 +234,9 @@ impl Download {
         // What the client is not to have is not waited for.
         let complete = framing == ResponseFraming::NoBody;
         let has_ended_by_itself = matches!(&source, Source::Framed(decoder) if decoder.is_done());
-        Self { framing, source, is_stream, complete, allowed: request.response, has_ended_by_itself }
+        let encoder = encoder.filter(|_| !complete).map(Box::new);
+        let allowed = request.response;
+        Self { framing, encoder, source, is_stream, complete, allowed, has_ended_by_itself }
     }
 
     fn poll(
@@ -246,15 +268,24 @@ impl Download {
             if self.complete {
                 return Poll::Ready(Ok(()));
             }
+            if self.encoder.as_mut().is_some_and(|encoder| encoder.ends_turn()) {
+                // First the thread looks what others have to do.
+                return pin!(yield_now()).poll(context).map(Ok);
+            }
             if !wire.input.is_empty() {
                 // The client had to take something first.
                 continue;
             }
             match wire.poll_read(context, &connection.thread, Expects::Body) {
                 Poll::Ready(Came::More) => connection.deadline.clear(),
-                Poll::Ready(Came::End) if matches!(self.source, Source::UntilClose) => self.end(connection),
+                Poll::Ready(Came::End) if matches!(self.source, Source::UntilClose) => self.end(connection, story)?,
                 Poll::Ready(Came::End | Came::Broken) => return Poll::Ready(Err(Cause::HttpResponseIncomplete)),
-                Poll::Pending => return self.wait(connection, upload, context),
+                Poll::Pending => match &mut self.encoder {
+                    Some(encoder) if encoder.is_behind() => {
+                        story.sent(encoder.write(&[], Then::Flush, self.framing, &mut connection.out)?);
+                    }
+                    _ => return self.wait(connection, upload, context),
+                },
             }
         }
     }
@@ -283,8 +314,10 @@ impl Download {
             Source::Framed(decoder) => decoder.is_done(),
             Source::UntilClose => false,
         };
-        while !done && at < wire.input.len() && out.len() < OUT_MAX {
-            let input = &wire.input[at..];
+        // An encoder has to let others have their turn.
+        let most = if self.encoder.is_some() { TURN.min(wire.input.len()) } else { wire.input.len() };
+        while !done && at < most && out.len() < OUT_MAX {
+            let input = &wire.input[at..most];
             let (consumed, data) = match &mut self.source {
                 Source::UntilClose => (input.len(), 0..input.len()),
                 Source::Framed(decoder) => {
@@ -297,8 +330,10 @@ impl Download {
                 break;
             }
             let count = data.len();
-            if 0 < count {
-                self.allowed = self.allowed.checked_sub(count as u64).ok_or(Cause::ResponseTooLarge)?;
+            self.allowed = self.allowed.checked_sub(count as u64).ok_or(Cause::ResponseTooLarge)?;
+            if let Some(encoder) = &mut self.encoder {
+                story.sent(encoder.write(&input[data], Then::More, self.framing, out)?);
+            } else if 0 < count {
                 story.sent(count as u64);
                 let is_all = at == 0 && count == wire.input.len();
                 match self.framing {
@@ -325,15 +360,19 @@ impl Download {
         }
         if done {
             self.has_ended_by_itself = true;
-            self.end(connection);
+            self.end(connection, story)?;
         }
         Ok(())
     }
 
-    fn end(&mut self, connection: &mut Connection) {
+    fn end(&mut self, connection: &mut Connection, story: &mut Story) -> Result<(), Cause> {
         self.complete = true;
+        if let Some(mut encoder) = self.encoder.take() {
+            story.sent(encoder.write(&[], Then::Finish, self.framing, &mut connection.out)?);
+        }
         if self.framing == ResponseFraming::Chunked {
             connection.out.extend_from_slice(http::LAST_CHUNK);
         }
+        Ok(())
     }
 }

@@ -44,9 +44,9 @@ pub(super) async fn run(
 ) -> Ending {
     let Answered { mut wire, head, length, .. } = answered;
     let mut out = mem::take(&mut connection.out);
-    let date = relay::write_start(&mut out, connection, request, (&head, &wire.input));
+    let start = relay::write_start(&mut out, connection, request, (&head, &wire.input));
     out.extend_from_slice(WEBSOCKET);
-    let framed = Framed { framing: ResponseFraming::NoBody, length: None, date, now: Instant::now() };
+    let framed = Framed { framing: ResponseFraming::NoBody, length: None, date: start.has_date, now: Instant::now() };
     respond::finish_head(connection, &mut out, Some(request), story, &framed);
     connection.out = out;
     story.answered(head.status);
