@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     args::{Args, Edge},
+    balance,
     certificates::{self, Certificates},
     detach,
     ended::Ended,
@@ -97,6 +98,7 @@ struct Running {
     keeper: RefCell<Keeper>,
     edge: RefCell<Option<proxy::Edge>>,
     certificates: Certificates,
+    place: Place,
     metrics: Metrics,
     /// Reloads that were made, and that failed.
     reloads: [Cell<u64>; 2],
@@ -124,7 +126,9 @@ impl Running {
         let descriptors = sys::raise_open_files();
         let signals = Signals::new().map_err(|error| Refusal::failed("cannot listen for signals", &error))?;
         let shared = Shared::new(config.limits.queue_length, sys::available_cores());
-        shared.change(began, |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
+        let balancing = balance::prepare(config, &place)
+            .map_err(|error| Refusal { explanation: Box::new(balance::explain(&error, &place)), exit: Exit::FAILED })?;
+        balance::follow(&shared, config, balancing);
         let keeper = Keeper::start(&shared, config, sink);
         let Listeners { bound, admin, certificates } = listeners;
         let addresses = bound.addresses().to_vec();
@@ -141,6 +145,7 @@ impl Running {
             metrics: edge.metrics(),
             edge: RefCell::new(Some(edge)),
             certificates: Certificates::new(certificates, sink.clone(), quiet),
+            place,
             reloads: Default::default(),
             sink: sink.clone(),
             quiet,
@@ -269,16 +274,20 @@ impl Running {
                 return Answer::Refused { code, text: format!("{}\nnothing was changed", texts.join("\n")) };
             }
         };
+        let balancing = match balance::prepare(&config, &self.place) {
+            Ok(balancing) => balancing,
+            Err(error) => {
+                let text = format!("{}\nnothing was changed", balance::explain(&error, &self.place));
+                return Answer::Refused { code: Exit::FAILED.0, text };
+            }
+        };
         self.certificates.exchange(certificates);
         let (came, went) = self.keeper.borrow_mut().follow(&config);
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }
         self.sink.set_format(line_format(&config));
-        self.shared.change(began, |dispatch| {
-            dispatch.bound_queue(config.limits.queue_length);
-            dispatch.bound_in_flight(config.limits.in_flight);
-        });
+        balance::follow(&self.shared, &config, balancing);
         let mut text = format!("reloaded in {:.1} s: {came} new, {went} gone", began.elapsed().as_secs_f64());
         let before = self.config.replace(config);
         let now = self.config.borrow();

@@ -25,7 +25,7 @@ use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Re
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
-    certificates,
+    balance, certificates,
     exit::Exit,
     failure::Failure,
     notify::{monotonic_us, notify},
@@ -166,6 +166,9 @@ impl Running {
             return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
         }
         let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
+        let balancing = balance::prepare(&config, &self.place).map_err(|error| {
+            Failure::of_explanation(&balance::explain(&error, &self.place), &config.project, Exit::FAILED)
+        })?;
         let interpreter = find_interpreter(&config)
             .await
             .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
@@ -179,10 +182,7 @@ impl Running {
         }
         self.certificates.exchange(certificates);
         self.sink.set_format(line_format(&config));
-        self.shared.change(Instant::now(), |dispatch| {
-            dispatch.bound_queue(config.limits.queue_length);
-            dispatch.bound_in_flight(config.limits.in_flight);
-        });
+        balance::follow(&self.shared, &config, balancing);
         let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
         if before.admin != config.admin {
             text.push_str("; `admin` counts from the next start on");

@@ -20,7 +20,7 @@ use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     args::{Args, Up, name_and_number},
-    certificates, detach, edge,
+    balance, certificates, detach, edge,
     exit::Exit,
     failure::Failure,
     notify::notify,
@@ -178,7 +178,6 @@ pub(crate) fn parts(
     let extension = Extension::new(WORKER)
         .map_err(|error| Refusal::failed("the worker's code cannot be put into memory", &error))?;
     let shared = Shared::new(config.limits.queue_length, sys::available_cores());
-    shared.change(Instant::now(), |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
     let (sender, table) = watch::channel(Arc::default());
     let parts = Parts {
         config: Arc::clone(config),
@@ -235,6 +234,11 @@ impl Prepared {
             Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
         };
         let (parts, table) = parts(&config, &python, &self.place, sink, listener_names(&self.bound))?;
+        let balancing = balance::prepare(&config, &self.place).map_err(|error| Refusal {
+            explanation: Box::new(balance::explain(&error, &self.place)),
+            exit: Exit::FAILED,
+        })?;
+        balance::follow(&parts.shared, &config, balancing);
         let shared = Arc::clone(&parts.shared);
         let started = tokio::select! {
             started = begin(parts, self.nodes, missing.as_deref(), up) => started,

@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
+use config::{
+    AccessLog, Balance, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies,
+};
 use policy::Shared;
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
@@ -45,6 +47,10 @@ pub struct Settings {
     pub server_timing: ServerTiming,
     /// Which requests belong to a trace.
     pub tracing: Tracing,
+    /// What of a request decides where it goes, where a hash does.
+    pub(crate) hash_on: Option<HashOn>,
+    /// The cookie by which clients stick to a node, where they do.
+    pub(crate) sticky: Option<String>,
     /// How the access log is written, if it is.
     pub access_log: Option<AccessFormat>,
 }
@@ -83,6 +89,11 @@ impl Settings {
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
+            hash_on: match &config.balance {
+                Balance::ConsistentHash(hash_on) => Some(hash_on.clone()),
+                _ => None,
+            },
+            sticky: config.sticky.clone(),
             access_log,
         }
     }

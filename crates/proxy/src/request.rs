@@ -17,7 +17,7 @@ use crate::{
     route::{Asked, Route},
     routed,
     trace::{self, Trace},
-    upstream,
+    upstream, wish,
 };
 
 /// What becomes of the connection after a request.
@@ -136,7 +136,7 @@ async fn answer(
     let now = Instant::now();
     story.asked(now);
     let start_by = now + connection.thread.settings().queue;
-    let turn = connection.thread.shared.admit(now);
+    let turn = connection.thread.shared.admit(now, wish::of(connection, request));
     let lease = queue::wait(connection, turn, start_by, upload.end()).await?;
     story.granted(Instant::now());
     if connection.thread.upstreams().is_some() {

@@ -69,6 +69,8 @@ impl Scripted {
             expose: Expose::Hidden,
             server_timing: config::ServerTiming::Hidden,
             tracing: config::Tracing::Make,
+            hash_on: None,
+            sticky: None,
             access_log: None,
         };
         change(&mut settings);
