@@ -97,7 +97,8 @@ fn a_hash_decides_where_it_is_to_and_a_reload_changes_that() {
     }
     project.write("tierce.toml", &project.config(&keys("balance = \"round_robin\"")));
     project.ok(&["reload"]);
-    let turns: Vec<_> = (0..6).map(|_| ask(&mut running.client(), "").text()).collect();
+    // Whoever had fewer than others before has a turn or two more at first.
+    let turns: Vec<_> = (0..15).map(|_| ask(&mut client, "").text()).skip(9).collect();
     assert_eq!(turns[..3].iter().collect::<BTreeSet<_>>().len(), 3, "{turns:?}");
     assert_eq!(turns[..3], turns[3..]);
 }
