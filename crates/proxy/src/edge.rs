@@ -2,7 +2,9 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use config::{AccessLog, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies};
+use config::{
+    AccessLog, Balance, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies,
+};
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
@@ -54,6 +56,10 @@ pub struct Settings {
     pub server_timing: ServerTiming,
     /// Which requests belong to a trace.
     pub tracing: Tracing,
+    /// What of a request decides where it goes, where a hash does.
+    pub(crate) hash_on: Option<HashOn>,
+    /// The cookies by which clients stick to a node, one for each service by its number; none where they do not.
+    pub(crate) cookies: Vec<String>,
     /// How the access log is written, if it is.
     pub access_log: Option<AccessFormat>,
 }
@@ -89,11 +95,16 @@ impl Settings {
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,
             routes: Arc::new(Routes::new(&config.routes, &config.name, &services)),
+            cookies: cookies(config, &services),
             services,
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
+            hash_on: match &config.balance {
+                Balance::ConsistentHash(hash_on) => Some(hash_on.clone()),
+                _ => None,
+            },
             access_log,
         }
     }
@@ -103,6 +114,13 @@ impl Settings {
         let forwards = self.services.iter().any(|service| matches!(service.backend, Backend::Upstreams(_)));
         (if forwards { descriptors / 2 } else { descriptors }).max(16)
     }
+}
+
+/// A service of a route has a cookie of its own, as clients bring those of all services together.
+fn cookies(config: &Config, services: &[Service]) -> Vec<String> {
+    let Some(cookie) = &config.sticky else { return Vec::new() };
+    let of = |name: &str| if name == config.name { cookie.clone() } else { format!("{cookie}-{name}") };
+    services.iter().map(|service| of(&service.name)).collect()
 }
 
 /// Where in its life the edge is.

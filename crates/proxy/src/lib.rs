@@ -23,6 +23,7 @@ mod files; // files of a directory as responses
 mod own; // answers that the edge gives itself
 mod body; // the request's body, read as fast as it is wanted
 mod service; // where it goes
+mod wish; // what it wishes of the balancing
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
 mod aim; // what the application is told of the target

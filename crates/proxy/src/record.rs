@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{RequestHead, Version};
-use policy::NodeLabel;
+use policy::{NodeLabel, WorkerId};
 use telemetry::{AccessFormat, EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
@@ -25,6 +25,7 @@ pub(crate) struct Story {
     head_arrived: Option<Instant>,
     node: Option<Arc<NodeLabel>>,
     pid: u32,
+    server: Option<WorkerId>,
     status: u16,
     bytes_in: u64,
     bytes_out: u64,
@@ -41,6 +42,7 @@ impl Story {
             head_arrived: None,
             node: None,
             pid: 0,
+            server: None,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -72,6 +74,16 @@ impl Story {
     /// The response's head is here.
     pub(crate) fn head_arrived(&mut self, now: Instant) {
         self.head_arrived = Some(now);
+    }
+
+    /// That head is this worker's.
+    pub(crate) fn served_by(&mut self, worker: WorkerId) {
+        self.server = Some(worker);
+    }
+
+    /// Whose response it is.
+    pub(crate) fn server(&self) -> Option<WorkerId> {
+        self.server
     }
 
     /// A head with this status goes to the client.

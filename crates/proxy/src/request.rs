@@ -18,7 +18,7 @@ use crate::{
     routed,
     service::Way,
     trace::{self, Trace},
-    upstream,
+    upstream, wish,
 };
 
 /// What becomes of the connection after a request.
@@ -48,6 +48,8 @@ pub(crate) struct Request<'a> {
     pub(crate) route: Option<&'a Route>,
     /// Where it goes, if anywhere.
     pub(crate) way: Option<&'a Way>,
+    /// The cookie by which clients stick to a node there, if they do.
+    pub(crate) cookie: Option<&'a str>,
 }
 
 impl Request<'_> {
@@ -81,10 +83,12 @@ pub(crate) async fn run(connection: &mut Connection, head: &RequestHead, length:
     let mut story = Story::begin(began, id);
     let input = &connection.input;
     let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
-    let way = settings.routes.service(route).and_then(|number| connection.thread.way(number));
+    let service = settings.routes.service(route);
+    let way = service.and_then(|number| connection.thread.way(number));
+    let cookie = service.and_then(|number| settings.cookies.get(number)).map(String::as_str);
     let time = route.and_then(|route| route.rule.time).unwrap_or(settings.time);
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
-    let request = Request { head, id, trace, told, time, route, way: way.as_deref() };
+    let request = Request { head, id, trace, told, time, route, way: way.as_deref(), cookie };
     let limit = route.and_then(|route| route.rule.body).map_or(settings.body, |body| body.count());
     let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
         true => Upload::new(head, length, (limit, settings.patience), story.began),
@@ -141,7 +145,8 @@ async fn answer(
     let now = Instant::now();
     story.asked(now);
     let start_by = now + connection.thread.settings().queue;
-    let lease = queue::admit(connection, way, start_by, upload.end()).await?;
+    let wish = wish::of(connection, request);
+    let lease = queue::admit(connection, (way, wish), start_by, upload.end()).await?;
     story.granted(Instant::now());
     let links = match way {
         Way::Upstreams(pools) => {

@@ -72,6 +72,8 @@ impl Scripted {
             expose: Expose::Hidden,
             server_timing: config::ServerTiming::Hidden,
             tracing: config::Tracing::Make,
+            hash_on: None,
+            cookies: Vec::new(),
             access_log: None,
         };
         change(&mut settings);
