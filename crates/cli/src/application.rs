@@ -67,14 +67,6 @@ impl Application {
         Service { name: config.name.clone(), shared: Arc::clone(&self.shared), backend }
     }
 
-    /// The bounds of the configuration count.
-    pub(crate) fn bound(&self, config: &Config) {
-        self.shared.change(Instant::now(), |dispatch| {
-            dispatch.bound_queue(config.limits.queue_length);
-            dispatch.bound_in_flight(config.limits.in_flight);
-        });
-    }
-
     /// From now on requests wait.
     pub(crate) fn hold(&self) -> Hold<'_> {
         let now = Instant::now();

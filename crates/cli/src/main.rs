@@ -14,6 +14,7 @@ mod announce; // what is said when it serves
 mod steps; // progress on long steps
 mod refuse; // why it does not start
 mod detach; // the same in the background
+mod balance; // how requests are given out
 mod certificates; // of the https listeners
 mod notify; // the service manager
 mod signals; // what asks it to stop or to reload

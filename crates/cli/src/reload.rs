@@ -25,7 +25,7 @@ use tokio::{task::JoinError, time::timeout};
 
 use crate::{
     application::{Application, Hold, done},
-    certificates,
+    balance, certificates,
     exit::Exit,
     failure::Failure,
     notify::{monotonic_us, notify},
@@ -143,17 +143,19 @@ impl Running {
             return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
         }
         let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
+        let balancing = balance::prepare(&config, &self.place).map_err(|error| {
+            Failure::of_explanation(&balance::explain(&error, &self.place), &config.project, Exit::FAILED)
+        })?;
         let replaced = match &self.app {
             Some(app) => Some(self.replace(app, &before, &config).await?),
             None => None,
         };
         // Nothing can fail any more.
         let Followed { came, went } = self.upstreams.borrow_mut().follow(&config);
-        if let Some(app) = &self.app {
-            app.bound(&config);
-        }
+        let services = self.services(&config);
+        services.iter().for_each(|service| balancing.follow(&service.shared, &service.name));
         if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader(), self.services(&config)));
+            edge.set(Settings::new(&config, reader(), services));
         }
         self.certificates.exchange(certificates);
         self.sink.set_format(line_format(&config));

@@ -24,6 +24,7 @@ use crate::{
     announce::Ready,
     application::Application,
     args::{Args, Edge, Up, name_and_number},
+    balance::{self, Balancing},
     certificates::Certificates,
     detach,
     exit::Exit,
@@ -201,7 +202,6 @@ pub(crate) fn parts(
     let extension = Extension::new(WORKER)
         .map_err(|error| Refusal::failed("the worker's code cannot be put into memory", &error))?;
     let shared = Shared::new(config.limits.queue_length, sys::available_cores());
-    shared.change(Instant::now(), |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
     let (sender, table) = watch::channel(Arc::default());
     let parts = Parts {
         config: Arc::clone(config),
@@ -255,10 +255,17 @@ impl Prepared {
         let watched = Rc::<OnceCell<Weak<Running>>>::default();
         let _admin = answer_watchers(admin, &config, &watched)
             .map_err(|error| Refusal::failed("the admin listener cannot be started", &error))?;
+        let balancing = balance::prepare(&config, &self.place).map_err(|error| Refusal {
+            explanation: Box::new(balance::explain(&error, &self.place)),
+            exit: Exit::FAILED,
+        })?;
         let upstreams = Keepers::start(&config, sink);
+        upstreams.services().iter().for_each(|service| balancing.follow(&service.shared, &service.name));
         let started = async {
             match self.app {
-                Some(app) => app.start(&config, &self.place, sink, listener_names(&bound)).await.map(Some),
+                Some(app) => {
+                    app.start((&config, &balancing), &self.place, sink, listener_names(&bound)).await.map(Some)
+                }
                 None => Ok(None),
             }
         };
@@ -334,7 +341,7 @@ impl PreparedApp {
     /// Starts it. While it is developed it is no reason to end that it cannot be loaded: that is returned, to be shown.
     async fn start(
         self,
-        config: &Arc<Config>,
+        (config, balancing): (&Arc<Config>, &Balancing),
         place: &Place,
         sink: &LogSink,
         listeners: Vec<ListenerName>,
@@ -346,6 +353,7 @@ impl PreparedApp {
         };
         let (parts, table) = parts(config, &python, place, sink, listeners)?;
         let shared = Arc::clone(&parts.shared);
+        balancing.follow(&shared, &config.name);
         let started = start_nodes(parts, nodes, missing.as_deref(), manner).await;
         let (supervisor, failure) = started.map_err(|error| cannot_start(&error))?;
         record(place, nodes, config, sink);

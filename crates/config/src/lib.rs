@@ -11,6 +11,7 @@ mod values; // one value of one kind, or a problem
 mod layers; // flag > TIERCE_* > file > PORT, WEB_CONCURRENCY > default
 mod listen; // addresses
 mod admin; // where what runs can be watched
+mod balance; // which node gets a request
 mod upstream; // other servers that answer
 mod trusted; // proxies that are believed
 mod secure; // certificates, redirect, PROXY protocol
@@ -31,8 +32,8 @@ pub mod fuzz; // what holds of text that operators write, whatever it is
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, CertificateFiles, Compression, Config, Expose, Health, Limits, Listen, OnDisconnect,
-    Protocol, ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
+    AccessLog, Admin, AppRef, Balance, CertificateFiles, Compression, Config, Expose, HashOn, Health, Limits, Listen,
+    OnDisconnect, Protocol, ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};

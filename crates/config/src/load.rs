@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use units::Bytes;
 
 use crate::{
-    admin, app, env_file, layers, listen,
+    admin, app, balance, env_file, layers, listen,
     model::{
         AccessLog, AppRef, Compression, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls,
         Tracing, Upstream,
@@ -82,6 +82,8 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
     let https_redirect = secure::https_redirect(values, &listen);
     let trusted_proxies = TrustedProxies::read("trusted_proxies", values);
     let proxy_protocol = secure::proxy_protocol(values, &trusted_proxies);
+    let (balance, sticky) = (balance::balance(values), balance::sticky(values));
+    let slow_start = values.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600)).unwrap_or_default();
     let config = Config {
         name,
         nodes: values.number("nodes", 0..=1000).unwrap_or(1),
@@ -129,6 +131,9 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
         app: app?,
         upstreams: upstreams.unwrap_or_default(),
         health: upstream::health(values),
+        balance,
+        sticky,
+        slow_start,
     };
     Some(config)
 }

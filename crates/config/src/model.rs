@@ -24,6 +24,12 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// How they are probed.
     pub health: Health,
+    /// By what a node is chosen.
+    pub balance: Balance,
+    /// The cookie by which clients stick to a node, if they do.
+    pub sticky: Option<String>,
+    /// How long an upstream that has become ready has less than its part.
+    pub slow_start: Duration,
     /// The service's name; nodes are `NAME.1`, `NAME.2`, …
     pub name: String,
     /// How many nodes.
@@ -158,6 +164,34 @@ pub enum UpstreamRole {
     Usual,
     /// When no other takes any.
     Backup,
+}
+
+/// By what a node is chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The least outstanding work.
+    LeastOutstanding,
+    /// Turns.
+    RoundRobin,
+    /// The one of two by chance that has less to do.
+    RandomTwo,
+    /// The one to which a part of the request belongs.
+    ConsistentHash(HashOn),
+}
+
+/// The part of a request that decides where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    /// The client's address.
+    Client,
+    /// The path.
+    Path,
+    /// Path and query.
+    Uri,
+    /// The value of the field with this name.
+    Header(String),
+    /// The value of the cookie with this name.
+    Cookie(String),
 }
 
 /// How upstreams are probed.

@@ -30,6 +30,12 @@ fn describe(config: &Config) -> String {
     if !config.upstreams.is_empty() {
         line("health", format!("{:?}", config.health));
     }
+    if config.balance != config::Balance::LeastOutstanding || config.sticky.is_some() || !config.slow_start.is_zero() {
+        line(
+            "balance, sticky, slow start",
+            format!("{:?}, {:?}, {:?}", config.balance, config.sticky, config.slow_start),
+        );
+    }
     line(
         "name, nodes, workers, threads, cores",
         format!("{}, {}, {}, {}, {}", config.name, config.nodes, config.workers, config.threads, config.cores),

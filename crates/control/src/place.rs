@@ -150,6 +150,29 @@ impl Place {
         self.directory.join("log")
     }
 
+    /// A secret of this project: made when it is asked for first, the same ever after, and readable for its user only.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it can be neither read nor made.
+    pub fn secret(&self) -> io::Result<[u8; 32]> {
+        let path = self.directory.join("secret");
+        match fs::read(&path).map(<[u8; 32]>::try_from) {
+            Ok(Ok(secret)) => return Ok(secret),
+            // One that was cut short is worth nothing.
+            Ok(Err(_)) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let mut secret = [0; 32];
+        File::open("/dev/urandom")?.read_exact(&mut secret)?;
+        let next = self.directory.join("secret.new");
+        let _ = fs::remove_file(&next);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?.write_all(&secret)?;
+        fs::rename(&next, &path)?;
+        Ok(secret)
+    }
+
     pub(crate) fn state_file(&self) -> PathBuf {
         self.directory.join("state.json")
     }
@@ -291,6 +314,19 @@ mod tests {
             place.prepare().unwrap();
             assert_eq!(fs::metadata(place.directory()).unwrap().permissions().mode() & 0o777, after);
         }
+    }
+
+    #[test]
+    fn a_secret_is_made_once_and_is_its_users_alone() {
+        let project = tempfile::tempdir().unwrap();
+        let place = Place::of(project.path(), &Environment::default());
+        place.prepare().unwrap();
+        let secret = place.secret().unwrap();
+        assert_eq!(place.secret().unwrap(), secret);
+        let path = place.directory().join("secret");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::write(&path, "cut").unwrap();
+        assert_ne!(place.secret().unwrap(), secret);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod growth; // how many requests an application may have in flight at all
 mod window; // how many unstarted requests a worker may hold
+mod balance; // ways to choose a node, and what a request wishes
+mod sticky; // marks by which clients stick to a node
 mod dispatch; // queue and slots of one application: late binding
 mod standing; // how a node takes part, as its operator wants it
 mod shared; // the same behind a lock, and the lease that gives itself back
@@ -22,11 +24,12 @@ mod nodes; // the node table: what the data plane must know of nodes and workers
 #[cfg(test)]
 mod chance; // what simulations share
 
+pub use balance::{Balance, Mark, Wish, hash_key};
 pub use budget::RetryBudget;
 pub use changes::{Changes, FileChange};
-pub use dispatch::{Admission, Demand, Dispatch, Gate, Load, NodeId, Rank, Stage, Ticket, WorkerId};
+pub use dispatch::{Admission, Demand, Dispatch, Gate, Keep, Load, NodeId, Rank, Stage, Ticket, WorkerId};
 pub use growth::{Growth, GrowthChange, Sight};
-pub use health::{Health, HealthChange, HealthRules, HealthState};
+pub use health::{Fault, Health, HealthChange, HealthRules, HealthState};
 pub use lane::{Lane, LaneBounds, LaneEntry, LanePlace};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use rate::{Rate, Rates};
@@ -34,6 +37,7 @@ pub use retry::{Tried, is_idempotent, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use staff::{Obstacle, Staff, StaffBounds, StaffChange, StaffReason, StaffSight};
 pub use standing::{Duty, Standing};
+pub use sticky::Secret;
 pub use tally::Tally;
 pub use turns::{BATCH, Came, Gil, Leave, Start, Turns};
 pub use window::Window;

@@ -11,7 +11,9 @@ use std::{
 
 use tokio::sync::{Notify, oneshot};
 
-use crate::{Admission, Demand, Dispatch, Gate, GrowthChange, Load, NodeId, Stage, Standing, Ticket, WorkerId};
+use crate::{
+    Admission, Demand, Dispatch, Gate, GrowthChange, Load, Mark, NodeId, Stage, Standing, Ticket, Wish, WorkerId,
+};
 
 type Waiters = Dispatch<oneshot::Sender<Lease>>;
 
@@ -31,6 +33,7 @@ pub struct Lease {
     ticket: Ticket,
     given: Instant,
     started: Option<Instant>,
+    answered: Option<Duration>,
     stage: Stage,
 }
 
@@ -73,8 +76,8 @@ impl Shared {
     }
 
     /// A request wants to be run at `now`.
-    pub fn admit(self: &Arc<Self>, now: Instant) -> Turn {
-        self.enter(now, |dispatch, waiter| dispatch.admit(waiter))
+    pub fn admit(self: &Arc<Self>, now: Instant, wish: Wish) -> Turn {
+        self.enter(now, |dispatch, waiter| dispatch.admit(wish, waiter))
     }
 
     /// A request comes back that has not been run; it keeps its place in the order.
@@ -90,7 +93,7 @@ impl Shared {
 
     /// A slot of another worker for the request of this ticket, which could not be brought to those that were `tried`.
     pub fn elsewhere(self: &Arc<Self>, now: Instant, ticket: Ticket, tried: &[WorkerId]) -> Option<Lease> {
-        let worker = self.lock().give_elsewhere(tried)?;
+        let worker = self.lock().give_elsewhere(ticket, tried)?;
         Some(self.lease(worker, ticket, now))
     }
 
@@ -170,9 +173,17 @@ impl Shared {
         }
     }
 
-    /// A node of its own, for callers that only add workers.
-    pub fn add_node(&self) -> NodeId {
-        self.lock().add_node()
+    /// A node with this name, for callers that only add workers.
+    pub fn add_node(&self, name: &str) -> NodeId {
+        let mut dispatch = self.lock();
+        let node = dispatch.add_node();
+        dispatch.name_node(node, name);
+        node
+    }
+
+    /// By what clients stick to this worker's node.
+    pub fn mark(&self, worker: WorkerId) -> Option<Mark> {
+        self.lock().mark(worker)
     }
 
     fn enter(
@@ -186,7 +197,11 @@ impl Shared {
             granted = Some(receiver);
             sender
         };
-        let admission = ask(&mut self.lock(), &mut waiter);
+        let admission = {
+            let mut dispatch = self.lock();
+            dispatch.advance(now);
+            ask(&mut dispatch, &mut waiter)
+        };
         match admission {
             Admission::Go(worker, ticket) => Turn::Go(self.lease(worker, ticket, now)),
             Admission::Full => Turn::Full,
@@ -200,14 +215,19 @@ impl Shared {
 
     fn grant(self: &Arc<Self>, now: Instant) {
         loop {
-            let Some((waiter, worker, ticket)) = self.lock().next_grant() else { return };
+            let granted = {
+                let mut dispatch = self.lock();
+                dispatch.advance(now);
+                dispatch.next_grant()
+            };
+            let Some((waiter, worker, ticket)) = granted else { return };
             // A waiter that has gone returns the lease by dropping it, which grants again.
             let _ = waiter.send(self.lease(worker, ticket, now));
         }
     }
 
     fn lease(self: &Arc<Self>, worker: WorkerId, ticket: Ticket, given: Instant) -> Lease {
-        Lease { shared: Arc::clone(self), worker, ticket, given, started: None, stage: Stage::Given }
+        Lease { shared: Arc::clone(self), worker, ticket, given, started: None, answered: None, stage: Stage::Given }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -253,6 +273,16 @@ impl Lease {
         self.started
     }
 
+    /// An upstream has answered, and not that it has failed.
+    pub fn answered(&mut self, now: Instant) {
+        self.answered = Some(now.saturating_duration_since(self.given));
+    }
+
+    /// The request has failed at an upstream: [`Dispatch::fail`].
+    pub fn failed(&self, now: Instant) {
+        self.shared.lock().fail(now, self.worker);
+    }
+
     /// Whether [`Lease::start`] was called.
     pub fn has_started(&self) -> bool {
         self.stage != Stage::Given
@@ -270,7 +300,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let ran = self.started.map_or(Duration::ZERO, |started| started.elapsed());
+        let ran = self.started.map(|started| started.elapsed()).or(self.answered).unwrap_or_default();
         let (idle, waiting) = {
             let mut dispatch = self.shared.lock();
             dispatch.end(self.worker, self.stage, ran);

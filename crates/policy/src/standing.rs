@@ -26,14 +26,6 @@ impl Standing {
 
     /// Ten times as much as others.
     pub const WEIGHT_MAX: u32 = 1000;
-
-    /// Work as it counts for a node of this weight.
-    pub(crate) fn weighed(self, work: u64) -> u64 {
-        match self.weight {
-            Self::WEIGHT => work,
-            weight => work * u64::from(Self::WEIGHT) / u64::from(weight.max(1)),
-        }
-    }
 }
 
 impl Default for Standing {

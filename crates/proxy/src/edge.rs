@@ -3,7 +3,8 @@
 use std::{io, sync::Arc, time::Duration};
 
 use config::{
-    AccessLog, Compression, Config, Expose, OnDisconnect, ProxyProtocol, ServerTiming, Tracing, TrustedProxies,
+    AccessLog, Balance, Compression, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, ServerTiming, Tracing,
+    TrustedProxies,
 };
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
@@ -64,6 +65,10 @@ pub struct Settings {
     pub tracing: Tracing,
     /// Whether responses are compressed.
     pub compression: Compression,
+    /// What of a request decides where it goes, where a hash does.
+    pub(crate) hash_on: Option<HashOn>,
+    /// The cookies by which clients stick to a node, one for each service by its number; none where they do not.
+    pub(crate) cookies: Vec<String>,
     /// How the access log is written, if it is.
     pub access_log: Option<AccessFormat>,
 }
@@ -101,12 +106,17 @@ impl Settings {
             https_redirect: config.https_redirect,
             routes: Arc::new(Routes::new(&config.routes, config.limits.queue_length, &config.name, &services)),
             protection: Arc::new(Protection::new(&config.protection)),
+            cookies: cookies(config, &services),
             services,
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
             tracing: config.tracing,
             compression: config.compression,
+            hash_on: match &config.balance {
+                Balance::ConsistentHash(hash_on) => Some(hash_on.clone()),
+                _ => None,
+            },
             access_log,
         }
     }
@@ -123,6 +133,13 @@ impl Settings {
         let forwards = self.services.iter().any(|service| matches!(service.backend, Backend::Upstreams(_)));
         (if forwards { descriptors / 2 } else { descriptors }).max(16)
     }
+}
+
+/// A service of a route has a cookie of its own, as clients bring those of all services together.
+fn cookies(config: &Config, services: &[Service]) -> Vec<String> {
+    let Some(cookie) = &config.sticky else { return Vec::new() };
+    let of = |name: &str| if name == config.name { cookie.clone() } else { format!("{cookie}-{name}") };
+    services.iter().map(|service| of(&service.name)).collect()
 }
 
 /// Where in its life the edge is.

@@ -139,6 +139,7 @@ pub(crate) async fn run(
         let failure = match await_head(connection, request, upload, &attempt).await {
             Ok(()) => {
                 story.head_arrived(Instant::now());
+                story.served_by(attempt.link.worker);
                 return Ok(attempt);
             }
             Err(failure) => failure,

@@ -26,6 +26,7 @@ mod body; // the request's body, read as fast as it is wanted
 mod service; // where it goes
 mod admission; // whether it may ask for a slot
 mod lane; // so many of a route at a time
+mod wish; // what it wishes of the balancing
 mod queue; // waiting for a slot
 mod exchange; // one attempt on one worker, and the right to another
 mod aim; // what the application is told of the target

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use policy::{Lease, Ticket, Turn};
+use policy::{Lease, Ticket, Turn, Wish};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -21,11 +21,11 @@ use crate::{
 /// A slot for a request, whose first `behind` bytes of the input it is; it waits for one until then at most.
 pub(crate) async fn admit(
     connection: &mut Connection,
-    way: &Way,
+    (way, wish): (&Way, Wish),
     until: Instant,
     behind: usize,
 ) -> Result<Lease, Ending> {
-    let turn = way.shared().admit(Instant::now());
+    let turn = way.shared().admit(Instant::now(), wish);
     wait(connection, way, turn, until, behind).await
 }
 

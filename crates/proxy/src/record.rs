@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{RequestHead, Version};
-use policy::NodeLabel;
+use policy::{NodeLabel, WorkerId};
 use telemetry::{AccessFormat, EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
@@ -25,6 +25,7 @@ pub(crate) struct Story {
     head_arrived: Option<Instant>,
     node: Option<Arc<NodeLabel>>,
     pid: u32,
+    server: Option<WorkerId>,
     status: u16,
     bytes_in: u64,
     bytes_out: u64,
@@ -42,6 +43,7 @@ impl Story {
             head_arrived: None,
             node: None,
             pid: 0,
+            server: None,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -85,6 +87,16 @@ impl Story {
     pub(crate) fn retry_seconds(&self) -> u64 {
         let wait = self.retry_after.unwrap_or_default();
         (wait.as_secs() + u64::from(0 < wait.subsec_nanos())).max(1)
+    }
+
+    /// That head is this worker's.
+    pub(crate) fn served_by(&mut self, worker: WorkerId) {
+        self.server = Some(worker);
+    }
+
+    /// Whose response it is.
+    pub(crate) fn server(&self) -> Option<WorkerId> {
+        self.server
     }
 
     /// A head with this status goes to the client.

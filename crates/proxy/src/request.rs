@@ -27,7 +27,7 @@ use crate::{
     routed,
     service::Way,
     trace::{self, Trace},
-    upstream,
+    upstream, wish,
 };
 
 /// What becomes of the connection after a request.
@@ -63,6 +63,8 @@ pub(crate) struct Request<'a> {
     pub(crate) route: Option<&'a Route>,
     /// Where it goes, if anywhere.
     pub(crate) way: Option<&'a Way>,
+    /// The cookie by which clients stick to a node there, if they do.
+    pub(crate) cookie: Option<&'a str>,
 }
 
 impl Request<'_> {
@@ -132,7 +134,9 @@ async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, s
     }
     let input = &connection.input;
     let route = settings.routes.find(Asked { head, input, host: host(told.as_ref(), head, input) });
-    let way = settings.routes.service(route).and_then(|number| connection.thread.way(number));
+    let service = settings.routes.service(route);
+    let way = service.and_then(|number| connection.thread.way(number));
+    let cookie = service.and_then(|number| settings.cookies.get(number)).map(String::as_str);
     let limits = route.map(|route| route.rule.limits).unwrap_or_default();
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
     #[cfg(test)]
@@ -148,6 +152,7 @@ async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, s
         held: RefCell::default(),
         route,
         way: way.as_deref(),
+        cookie,
     };
     let limit = limits.body.map_or(settings.body, Bytes::count);
     let upload = match settings.routes.is_empty() || !http::has_dot_segments(head.path.of(input)) {
@@ -203,7 +208,8 @@ async fn answer(
     }
     let way = request.way.ok_or(Ending::new(Cause::NoRoute, Phase::Queue))?;
     let start_by = admission::enter(connection, request, upload, story).await?;
-    let lease = queue::admit(connection, way, start_by, upload.end()).await?;
+    let wish = wish::of(connection, request);
+    let lease = queue::admit(connection, (way, wish), start_by, upload.end()).await?;
     story.granted(Instant::now());
     #[cfg(test)]
     crate::tests::panic_at("leased", request.head, &connection.input);

@@ -32,6 +32,7 @@ use crate::{
     page,
     record::Story,
     request::{After, Request},
+    wish,
 };
 
 use coded::Coded;
@@ -374,6 +375,9 @@ pub(crate) fn finish_head(
             0 => write!(out, "X-Served-By: {node}\r\n"),
             pid => write!(out, "X-Served-By: {node}/{pid}\r\n"),
         };
+    }
+    if let (Some(request), Some(worker)) = (request, story.server()) {
+        wish::write_cookie(connection, request, worker, out);
     }
     if connection.closing {
         out.extend_from_slice(b"Connection: close\r\n");

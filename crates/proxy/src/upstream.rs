@@ -23,7 +23,7 @@ use std::{
 };
 
 use config::{Protocol, UpstreamAddress};
-use policy::{Health, HealthChange, NodeId, NodeLabel, Shared, WorkerId};
+use policy::{Fault, Health, HealthChange, Keep, NodeId, NodeLabel, Shared, WorkerId};
 use tokio::sync::Notify;
 
 pub use self::{
@@ -76,19 +76,43 @@ impl Upstream {
 
     /// A request was answered there.
     fn answered(&self) {
-        if self.suspect.load(Relaxed) {
-            self.suspect.store(false, Relaxed);
-            self.change_health(Health::answered);
+        if !self.suspect.load(Relaxed) {
+            return;
+        }
+        let change = self.change_health(|health| {
+            let change = health.answered();
+            self.suspect.store(!health.is_clean(), Relaxed);
+            change
+        });
+        if change == Some(HealthChange::Up) {
+            // Here, so that the next request finds it; the keeper tells of it.
+            let now = Instant::now();
+            self.shared.change(now, |dispatch| dispatch.resume_worker(now, self.worker));
+            self.changed.notify_one();
         }
     }
 
-    /// A request could not be brought there, or its connection ended without an answer.
-    fn failed(&self) {
+    /// A request has failed there.
+    fn failed(&self, fault: Fault) {
         let now = Instant::now();
-        self.suspect.store(true, Relaxed);
-        if let Some(HealthChange::Eject(_)) = self.change_health(|health| health.failed(now)) {
+        let change = self.change_health(|health| {
+            self.suspect.store(true, Relaxed);
+            health.failed(now, fault)
+        });
+        if let Some(HealthChange::Eject(_)) = change {
             // Here, so that the next request knows; the keeper tells of it.
-            let left = self.shared.change(now, |dispatch| dispatch.suspend_worker(self.worker));
+            let keep = match fault {
+                Fault::Connection => Keep::One,
+                Fault::Answer => Keep::Half,
+            };
+            let left = self.shared.change(now, |dispatch| {
+                let left = dispatch.suspend_worker(self.worker, keep);
+                if !left {
+                    // It may have been on trial.
+                    dispatch.resume_worker(now, self.worker);
+                }
+                left
+            });
             if !left {
                 self.change_health(Health::spare);
             }

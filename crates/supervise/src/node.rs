@@ -182,8 +182,8 @@ impl Node {
         let (label, view) = (Arc::new(NodeLabel { name, generation: plan.generation }), Rc::new(RefCell::new(view)));
         plan.context.roster.enter(plan.index, &label, &view);
         Self {
+            id: plan.context.shared.add_node(&label.name),
             label,
-            id: plan.context.shared.add_node(),
             processes: HashMap::new(),
             serials: 0,
             places: (1..=plan.workers).map(Place::new).collect(),

@@ -1,6 +1,9 @@
 use std::{collections::BTreeMap, mem};
 
 use super::*;
+use crate::Duty;
+
+mod balance;
 
 fn app(nodes: usize, workers: usize, threads: u32) -> (Dispatch<u32>, Vec<WorkerId>) {
     let mut dispatch = Dispatch::new(100, 64);
@@ -20,7 +23,7 @@ fn slow_app(nodes: usize, workers: usize) -> (Dispatch<u32>, Vec<WorkerId>) {
 }
 
 fn go(dispatch: &mut Dispatch<u32>) -> WorkerId {
-    match dispatch.admit(|| panic!("nobody should wait")) {
+    match dispatch.admit(Wish::default(), || panic!("nobody should wait")) {
         Admission::Go(worker, _) => worker,
         other => panic!("{other:?}"),
     }
@@ -77,8 +80,8 @@ fn a_node_that_is_slower_for_a_while_keeps_its_turns() {
 fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     let (mut dispatch, ids) = slow_app(1, 1);
     assert_eq!(go(&mut dispatch), ids[0]);
-    let Admission::Wait(first) = dispatch.admit(|| 1) else { panic!() };
-    let Admission::Wait(second) = dispatch.admit(|| 2) else { panic!() };
+    let Admission::Wait(first) = dispatch.admit(Wish::default(), || 1) else { panic!() };
+    let Admission::Wait(second) = dispatch.admit(Wish::default(), || 2) else { panic!() };
     assert_eq!(dispatch.next_grant(), None);
     assert!(dispatch.leave(first));
     assert!(!dispatch.leave(first));
@@ -91,7 +94,7 @@ fn a_request_waits_when_no_worker_has_room_and_goes_when_one_has() {
     );
     // All threads are taken, and one request waits there already.
     dispatch.start(ids[0], Window::SHORT);
-    let Admission::Wait(third) = dispatch.admit(|| 3) else { panic!() };
+    let Admission::Wait(third) = dispatch.admit(Wish::default(), || 3) else { panic!() };
     dispatch.end(ids[0], Stage::Started, Duration::ZERO);
     assert_eq!(dispatch.next_grant(), Some((3, ids[0], third)));
     assert_eq!(dispatch.load(ids[0]).requests, 1);
@@ -102,7 +105,7 @@ fn who_comes_back_has_its_old_place() {
     let (mut dispatch, ids) = slow_app(2, 1);
     let mut tickets = Vec::new();
     for number in 0..5 {
-        match dispatch.admit(|| number) {
+        match dispatch.admit(Wish::default(), || number) {
             Admission::Go(_, ticket) | Admission::Wait(ticket) => tickets.push(ticket),
             Admission::Full | Admission::Shut => panic!(),
         }
@@ -129,8 +132,8 @@ fn a_full_queue_refuses_and_a_drained_worker_gets_nothing() {
     dispatch.bound_queue(1);
     dispatch.drain_worker(ids[0]);
     assert_eq!(go(&mut dispatch), ids[1]);
-    let Admission::Wait(first) = dispatch.admit(|| 1) else { panic!() };
-    assert_eq!(dispatch.admit(|| 2), Admission::Full);
+    let Admission::Wait(first) = dispatch.admit(Wish::default(), || 1) else { panic!() };
+    assert_eq!(dispatch.admit(Wish::default(), || 2), Admission::Full);
     dispatch.remove_worker(ids[1]);
     assert!(!dispatch.has_ready_worker());
     assert_eq!(dispatch.load(ids[1]), Load::default());
@@ -172,7 +175,7 @@ fn all_workers_together_have_no_more_in_flight_than_is_allowed() {
     let (mut dispatch, ids) = app(2, 2, 8);
     dispatch.bound_in_flight(Some(3));
     let given: Vec<_> = (0..3).map(|_| go(&mut dispatch)).collect();
-    let Admission::Wait(ticket) = dispatch.admit(|| 4) else { panic!() };
+    let Admission::Wait(ticket) = dispatch.admit(Wish::default(), || 4) else { panic!() };
     dispatch.start(given[0], Duration::ZERO);
     assert_eq!(dispatch.next_grant(), None);
     // Who holds a request past its time still holds what the bound protects.
@@ -182,12 +185,12 @@ fn all_workers_together_have_no_more_in_flight_than_is_allowed() {
     assert_eq!(dispatch.load(given[0]).expired, 0);
     assert!(matches!(dispatch.next_grant(), Some((4, _, granted)) if granted == ticket));
     // What a worker had that has gone does not count.
-    assert!(matches!(dispatch.admit(|| 5), Admission::Wait(_)));
+    assert!(matches!(dispatch.admit(Wish::default(), || 5), Admission::Wait(_)));
     let busy = ids.into_iter().find(|id| 0 < dispatch.load(*id).in_flight).unwrap();
     dispatch.remove_worker(busy);
     assert!(dispatch.next_grant().is_some());
     dispatch.bound_in_flight(None);
-    assert!((0..9).all(|_| matches!(dispatch.admit(|| 6), Admission::Go(..))));
+    assert!((0..9).all(|_| matches!(dispatch.admit(Wish::default(), || 6), Admission::Go(..))));
 }
 
 /// A repeatable source of choices.
@@ -280,7 +283,7 @@ fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
                 }
                 2..=5 => {
                     next += 1;
-                    let admission = story.dispatch.admit(|| next);
+                    let admission = story.dispatch.admit(Wish::default(), || next);
                     story.note(next, admission);
                 }
                 6 | 7 if !story.given.is_empty() => {
@@ -305,6 +308,11 @@ fn in_any_story_nothing_is_lost_and_who_came_first_goes_first() {
     }
 }
 
+fn node_of(dispatch: &Dispatch<u32>, worker: WorkerId) -> NodeId {
+    let place = dispatch.fleet.worker(worker).unwrap().node;
+    dispatch.fleet.node_at(place).unwrap().id
+}
+
 /// How many of so many single requests each of two nodes gets.
 fn split(dispatch: &mut Dispatch<u32>, ids: &[WorkerId], requests: u32) -> [u32; 2] {
     let mut counts = [0; 2];
@@ -323,7 +331,7 @@ fn nodes_get_requests_in_proportion_to_their_weight() {
         [(100, [150, 150]), (50, [100, 200]), (200, [200, 100]), (10, [27, 273]), (1000, [273, 27])]
     {
         let (mut dispatch, ids) = app(2, 1, 8);
-        let node = dispatch.nodes[0].id;
+        let node = node_of(&dispatch, ids[0]);
         dispatch.set_standing(node, Standing { duty: Duty::Serves, weight });
         let counts = split(&mut dispatch, &ids, 300);
         assert!(counts[0].abs_diff(expected[0]) <= 3, "{weight}: {counts:?}");
@@ -333,12 +341,12 @@ fn nodes_get_requests_in_proportion_to_their_weight() {
 #[test]
 fn a_node_that_rests_gets_nothing_until_it_serves_again() {
     let (mut dispatch, ids) = app(2, 1, 8);
-    let [first, second] = [dispatch.nodes[0].id, dispatch.nodes[1].id];
+    let [first, second] = [node_of(&dispatch, ids[0]), node_of(&dispatch, ids[1])];
     let rests = Standing { duty: Duty::Rests, ..Standing::default() };
     dispatch.set_standing(first, rests);
     assert_eq!(split(&mut dispatch, &ids, 10), [0, 10]);
     dispatch.set_standing(second, rests);
-    let Admission::Wait(ticket) = dispatch.admit(|| 1) else { panic!("nobody serves") };
+    let Admission::Wait(ticket) = dispatch.admit(Wish::default(), || 1) else { panic!("nobody serves") };
     assert_eq!(dispatch.next_grant(), None);
     dispatch.set_standing(first, Standing::default());
     assert_eq!(dispatch.next_grant(), Some((1, ids[0], ticket)));
@@ -347,7 +355,7 @@ fn a_node_that_rests_gets_nothing_until_it_serves_again() {
 fn upstreams(all: &[(u32, Rank, u32)]) -> (Dispatch<u32>, Vec<WorkerId>) {
     let mut dispatch = Dispatch::new(100, 64);
     let ids = all.iter().map(|(weight, rank, most)| dispatch.add_upstream(*weight, *rank, *most).1).collect::<Vec<_>>();
-    ids.iter().for_each(|id| dispatch.resume_worker(*id));
+    ids.iter().for_each(|id| dispatch.resume_worker(Instant::now(), *id));
     (dispatch, ids)
 }
 
@@ -368,19 +376,22 @@ fn an_upstream_gets_its_weight_and_no_more_than_it_may_have() {
 fn a_backup_gets_requests_only_when_no_other_takes_any() {
     let (mut dispatch, ids) = upstreams(&[(1, Rank::Usual, 1), (1, Rank::Backup, 10)]);
     assert_eq!(go(&mut dispatch), ids[0]);
-    assert!(matches!(dispatch.admit(|| 1), Admission::Wait(_)), "the other has no room, but takes requests");
-    assert!(dispatch.suspend_worker(ids[0]));
+    assert!(
+        matches!(dispatch.admit(Wish::default(), || 1), Admission::Wait(_)),
+        "the other has no room, but takes requests"
+    );
+    assert!(dispatch.suspend_worker(ids[0], Keep::One));
     assert_eq!(dispatch.next_grant().map(|(_, worker, _)| worker), Some(ids[1]));
-    assert!(!dispatch.suspend_worker(ids[1]), "the last one stays");
+    assert!(!dispatch.suspend_worker(ids[1], Keep::One), "the last one stays");
     assert_eq!(go(&mut dispatch), ids[1]);
 }
 
 #[test]
 fn what_could_not_be_brought_to_one_goes_to_another() {
     let (mut dispatch, ids) = upstreams(&[(1, Rank::Usual, 9), (1, Rank::Usual, 9), (1, Rank::Backup, 9)]);
-    let first = go(&mut dispatch);
-    let second = dispatch.give_elsewhere(&[first]).unwrap();
+    let Admission::Go(first, ticket) = dispatch.admit(Wish::default(), || 1) else { panic!() };
+    let second = dispatch.give_elsewhere(ticket, &[first]).unwrap();
     assert!(first != second && second != ids[2]);
-    assert_eq!(dispatch.give_elsewhere(&[first, second]), Some(ids[2]));
-    assert_eq!(dispatch.give_elsewhere(&ids), None);
+    assert_eq!(dispatch.give_elsewhere(ticket, &[first, second]), Some(ids[2]));
+    assert_eq!(dispatch.give_elsewhere(ticket, &ids), None);
 }

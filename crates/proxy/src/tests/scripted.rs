@@ -78,6 +78,8 @@ impl Scripted {
             server_timing: config::ServerTiming::Hidden,
             tracing: config::Tracing::Make,
             compression: config::Compression::Off,
+            hash_on: None,
+            cookies: Vec::new(),
             access_log: None,
         };
         change(&mut settings);

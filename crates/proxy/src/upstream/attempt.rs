@@ -18,7 +18,7 @@ use std::{
 
 use config::{Protocol, UpstreamAddress};
 use http::{Limits, ReceivedHead, Refusal, Version};
-use policy::{Lease, WorkerId, is_idempotent};
+use policy::{Fault, Lease, WorkerId, is_idempotent};
 use units::{Cause, Ending, Phase};
 
 use super::{
@@ -98,7 +98,15 @@ pub(crate) async fn run(
         };
         let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
             Ok(answered) => {
-                story.head_arrived(Instant::now());
+                let now = Instant::now();
+                story.head_arrived(now);
+                story.served_by(lease.worker());
+                // By whatever it means with a 5xx: it was quick about it.
+                if answered.head.status < 500 {
+                    lease.answered(now)
+                } else {
+                    lease.failed(now)
+                }
                 if answered.head.status == 101 {
                     let ending = Box::pin(tunnel::run(connection, request, upload, answered, story)).await;
                     drop(lease);
@@ -118,21 +126,20 @@ pub(crate) async fn run(
             }
             Err(failure) => failure,
         };
+        let fault = match failure {
+            Failure::Ended(Cause::HttpResponseTimeout) => Some(Fault::Answer),
+            Failure::Ended(_) => None,
+            _ => Some(Fault::Connection),
+        };
+        if let Some(fault) = fault {
+            pool.upstream.failed(fault);
+            lease.failed(Instant::now());
+        }
         let cause = match failure {
-            Failure::NotConnected(cause) => {
-                pool.upstream.failed();
-                cause
-            }
-            Failure::Silent => {
-                pool.upstream.failed();
-                return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead));
-            }
-            Failure::Incomplete => {
-                pool.upstream.failed();
-                return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead));
-            }
+            Failure::NotConnected(cause) => cause,
+            Failure::Silent => return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead)),
+            Failure::Incomplete => return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead)),
             Failure::Malformed(why) => {
-                pool.upstream.failed();
                 thread.complain_of_upstream(&pool.upstream.label.name, why);
                 return Err(Ending::new(Cause::UpstreamProtocolError, Phase::AwaitHead));
             }
@@ -208,7 +215,10 @@ async fn question(
 
 fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
     let (wire, head, length) = result?;
-    pool.upstream.answered();
+    match Fault::of_status(head.status) {
+        Some(fault) => pool.upstream.failed(fault),
+        None => pool.upstream.answered(),
+    }
     Ok(Answered { pool: Rc::clone(pool), wire, head, length })
 }
 

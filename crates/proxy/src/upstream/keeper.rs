@@ -13,7 +13,7 @@ use std::{
 
 use config::{Protocol, UpstreamAddress, UpstreamRole};
 use http::{Limits, PacketWriter, ReceivedHead, Refusal};
-use policy::{Health, HealthChange, HealthRules, HealthState, Load, NodeLabel, Rank, Shared, Standing};
+use policy::{Fault, Health, HealthChange, HealthRules, HealthState, Load, NodeLabel, Rank, Shared, Standing};
 use telemetry::LogSink;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -125,15 +125,18 @@ impl Keeper {
             UpstreamRole::Usual => Rank::Usual,
             UpstreamRole::Backup => Rank::Backup,
         };
-        let (node, worker) = self
-            .shared
-            .change(Instant::now(), |dispatch| dispatch.add_upstream(config.weight, rank, config.max_concurrency));
+        let name = config.address.to_string();
+        let (node, worker) = self.shared.change(Instant::now(), |dispatch| {
+            let (node, worker) = dispatch.add_upstream(config.weight, rank, config.max_concurrency);
+            dispatch.name_node(node, &name);
+            (node, worker)
+        });
         let rules = HealthRules { fall: probe.fail, rise: probe.rise };
         Upstream {
             config: config.clone(),
             node,
             worker,
-            label: Arc::new(NodeLabel { name: config.address.to_string(), generation: 1 }),
+            label: Arc::new(NodeLabel { name, generation: 1 }),
             health: Mutex::new(Health::new(rules)),
             suspect: AtomicBool::new(false),
             trouble: Mutex::default(),
@@ -185,7 +188,7 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
             next = Instant::now() + jitter.vary(every);
         }
         let until = match upstream.state() {
-            HealthState::Ejected { until } => next.min(until),
+            HealthState::Ejected { until, .. } | HealthState::Trial { until } => next.min(until),
             _ => next,
         };
         let changed = tokio::select! {
@@ -193,10 +196,9 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
             () = upstream.changed.notified() => true,
         };
         if changed {
-            upstream.tell_of_ejection(&sink);
+            upstream.tell(&sink);
         } else if let Some(change) = upstream.change_health(|health| health.look(Instant::now())) {
             upstream.apply(change);
-            sink.message(&format!("{name} gets requests again, to see how it is"));
         }
     }
 }
@@ -214,25 +216,32 @@ impl Upstream {
     }
 
     fn apply(&self, change: HealthChange) {
-        self.shared.change(Instant::now(), |dispatch| match change {
-            HealthChange::Up => dispatch.resume_worker(self.worker),
+        let now = Instant::now();
+        self.shared.change(now, |dispatch| match change {
+            HealthChange::Up => dispatch.resume_worker(now, self.worker),
             HealthChange::Down => dispatch.drain_worker(self.worker),
+            HealthChange::Try => dispatch.try_worker(self.worker),
             HealthChange::Eject(_) => {}
         });
     }
 
-    fn tell_of_ejection(&self, sink: &LogSink) {
+    /// Tells what requests have brought about.
+    fn tell(&self, sink: &LogSink) {
         let name = &self.label.name;
         match self.state() {
-            HealthState::Ejected { until } => {
+            HealthState::Ejected { until, fault } => {
                 let left = until.saturating_duration_since(Instant::now());
                 let left =
                     units::show_duration(Duration::from_secs(left.as_secs() + u64::from(0 < left.subsec_nanos())));
-                sink.message(&format!(
-                    "{name} gets no requests for {left}: connections have failed one after the other"
-                ));
+                sink.message(&format!("{name} gets no requests for {left}: {}", why(fault)));
             }
-            _ => sink.message(&format!("{name} fails, but is the last one that takes requests")),
+            HealthState::Ready if self.change_health(|health| health.has_answered()) => {
+                sink.message(&format!("{name} answers, and gets requests again"));
+            }
+            HealthState::Ready => {
+                sink.message(&format!("{name} fails, but is one of the last that take requests"));
+            }
+            HealthState::Starting | HealthState::Unhealthy | HealthState::Trial { .. } => {}
         }
     }
 
@@ -257,7 +266,8 @@ impl Upstream {
             HealthState::Starting => ("starting", self.trouble()),
             HealthState::Ready => ("ready", None),
             HealthState::Unhealthy => ("unhealthy", self.trouble()),
-            HealthState::Ejected { .. } => ("unhealthy", Some("connections have failed".to_owned())),
+            HealthState::Ejected { fault, .. } => ("unhealthy", Some(why(fault).to_owned())),
+            HealthState::Trial { .. } => ("unhealthy", Some("it gets one request, to see how it is".to_owned())),
         };
         let load = self.shared.load(self.worker);
         let standing = self.shared.standing(self.node);
@@ -285,6 +295,13 @@ impl Upstream {
             Ok(probed) => probed,
             Err(_) => Err(format!("the probe was not answered within {}", units::show_duration(PROBE_TIME))),
         }
+    }
+}
+
+fn why(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Connection => "connections have failed one after the other",
+        Fault::Answer => "it has answered 502, 503 or 504 too often, or not in time",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a service is known by its name; one that stays keeps its queue, and so do requests that wait there.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use config::Config;
 use policy::{Outlook, Shared};
@@ -35,9 +35,10 @@ impl Keepers {
         keepers
     }
 
-    /// Follows the configuration: services that have gone finish what they have, without probes.
+    /// Follows the configuration: services that have gone finish what they have, without probes. Bounds and balancing of
+    /// those that there are now are set by whoever calls, through [`Self::services`].
     pub fn follow(&mut self, config: &Config) -> Followed {
-        let (now, wanted) = (Instant::now(), config.services());
+        let wanted = config.services();
         let mut before = std::mem::take(&mut self.list);
         let several = 1 < before.len().max(wanted.len());
         let shown = |service: &str, address: String| if several { format!("{service}/{address}") } else { address };
@@ -53,11 +54,6 @@ impl Keepers {
             let (came, went) = keeper.follow(config, &upstreams);
             followed.came.extend(came.into_iter().map(|address| shown(&name, address)));
             followed.went.extend(went.into_iter().map(|address| shown(&name, address)));
-            let in_flight = config.limits.in_flight.filter(|_| name == config.name);
-            keeper.shared.change(now, |dispatch| {
-                dispatch.bound_queue(config.limits.queue_length);
-                dispatch.bound_in_flight(in_flight);
-            });
             self.list.push(keeper);
         }
         for gone in before {

@@ -6,7 +6,7 @@ use http::{
     BodyDecoder, Framing, Limits, ReceivedHead, RequestHead, parse_request, parse_response, write_chunk_head,
     write_content_length, write_field, write_status_line,
 };
-use policy::{Admission, Dispatch, Stage, WorkerId};
+use policy::{Admission, Dispatch, Stage, Wish, WorkerId};
 
 /// What a browser sends.
 const REQUEST: &[u8] = b"GET /shop/items/4711?page=2&sort=price HTTP/1.1\r\nHost: shop.example.org\r\n\
@@ -70,7 +70,7 @@ fn dispatch(nodes: u32) -> Dispatch<()> {
 
 /// From its coming to its end.
 fn one_request(dispatch: &mut Dispatch<()>) -> Option<WorkerId> {
-    let Admission::Go(worker, _) = black_box(dispatch.admit(|| ())) else { return None };
+    let Admission::Go(worker, _) = black_box(dispatch.admit(Wish::default(), || ())) else { return None };
     dispatch.start(worker, Duration::from_micros(20));
     dispatch.end(worker, Stage::Started, Duration::from_micros(200));
     Some(worker)
