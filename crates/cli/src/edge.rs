@@ -61,6 +61,10 @@ pub(crate) fn serve(args: &Args, config: Config, overrides: Overrides) -> Exit {
         Ok(listeners) => listeners,
         Err(exit) => return exit,
     };
+    let clients = match certificates::open_clients(&config) {
+        Ok(clients) => clients,
+        Err(exit) => return exit,
+    };
     let output = if detach::is_detached() { Output::FileOnly } else { Output::Stdout };
     let sink = Messages::start(say::message)
         .and_then(|messages| LogSink::start(place.log(), output, line_format(&config), messages));
@@ -76,7 +80,7 @@ pub(crate) fn serve(args: &Args, config: Config, overrides: Overrides) -> Exit {
     let load = move || again(&overrides);
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
-        let started = Running::start(args.quiet, &config, (listeners, place), (&sink, began), Box::new(load))?;
+        let started = Running::start(args.quiet, &config, (listeners, place), &clients, (&sink, began), Box::new(load))?;
         Ok(started.run().await)
     });
     drop(local);
@@ -118,6 +122,7 @@ impl Running {
         quiet: bool,
         config: &Config,
         (listeners, place): (Listeners, Place),
+        clients: &tls::Clients,
         (sink, began): (&LogSink, Instant),
         load: Box<dyn Fn() -> Result<Config, Problems>>,
     ) -> Result<Started, Refusal> {
@@ -125,7 +130,7 @@ impl Running {
         let signals = Signals::new().map_err(|error| Refusal::failed("cannot listen for signals", &error))?;
         let shared = Shared::new(config.limits.queue_length, sys::available_cores());
         shared.change(began, |dispatch| dispatch.bound_in_flight(config.limits.in_flight));
-        let keeper = Keeper::start(&shared, config, sink);
+        let keeper = Keeper::start(&shared, (config, clients), sink);
         let Listeners { bound, admin, certificates } = listeners;
         let addresses = bound.addresses().to_vec();
         let (server, calls) = Server::start(&place)
@@ -261,8 +266,10 @@ impl Running {
                 "an application in the place of upstreams needs `tierce down` and `tierce up`",
             );
         }
-        let certificates = match certificates::load(&config) {
-            Ok(certificates) => certificates,
+        let read = certificates::load(&config)
+            .and_then(|certificates| Ok((certificates, certificates::clients(&config)?)));
+        let (certificates, clients) = match read {
+            Ok(read) => read,
             Err(refusals) => {
                 let texts: Vec<_> = refusals.iter().map(|refusal| refusal.explanation.to_string()).collect();
                 let code = refusals.first().map_or(Exit::FAILED, |refusal| refusal.exit).0;
@@ -270,7 +277,8 @@ impl Running {
             }
         };
         self.certificates.exchange(certificates);
-        let (came, went) = self.keeper.borrow_mut().follow(&config);
+        clients.notices.iter().for_each(|notice| self.sink.message(&certificates::warning(notice)));
+        let (came, went) = self.keeper.borrow_mut().follow((&config, &clients));
         if let Some(edge) = &*self.edge.borrow() {
             edge.set(Settings::new(&config, reader()));
         }

@@ -35,7 +35,7 @@ pub(crate) const KEYS: &[Key] = &[
         "list of URLs or tables",
         "none",
         "`--upstream`",
-        "In place of `app`: other servers that answer, in HTTP/1.1, as `http://HOST:PORT` or `unix:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them.",
+        "In place of `app`: other servers that answer, in HTTP/1.1, as `http://HOST:PORT`, `https://HOST` or `unix:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them. For https, see [TLS](../guides/tls.md#to-upstreams): `ca = \"PATH\"` in place of the system's authorities, `server_name`, `certificate` and `key` for an upstream that asks for them, and `verify = false`, with which **anybody on the way can read and change everything**. `proxy_protocol = \"v1\"` or `\"v2\"` begins each connection with a header that names the client.",
     ),
     key(
         "health.path",

@@ -1,4 +1,7 @@
-//! Other servers that answer: `http://HOST:PORT`, `unix:PATH`, or a table with one of these and what else is to be said.
+//! Other servers that answer: `http://HOST:PORT`, `https://HOST`, `unix:PATH`, or a table with one of these and what else is to
+//! be said.
+
+mod secure; // TLS and the PROXY protocol on the way there
 
 use std::{path::Path, time::Duration};
 
@@ -6,6 +9,7 @@ use crate::{
     listen::{self, Wrong},
     model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole},
     read::{Given, Raw},
+    upstream::secure::Way,
     values::Values,
 };
 
@@ -66,8 +70,10 @@ pub(crate) fn health(values: &mut Values) -> Health {
 fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
     let entries = match &given.raw {
         Raw::Text(text) => {
-            let address = address(values, given, text, project)?;
-            return Some(Upstream { address, weight: 1, role: UpstreamRole::Usual, max_concurrency: MAX_CONCURRENCY });
+            let (address, protocol) = address(values, given, text, project)?;
+            let tls = Way::default().tls(values, given, (&address, protocol)).ok()?;
+            let (role, proxy_protocol) = (UpstreamRole::Usual, None);
+            return Some(Upstream { address, weight: 1, role, max_concurrency: MAX_CONCURRENCY, tls, proxy_protocol });
         }
         Raw::Table(entries) => entries,
         other => {
@@ -77,7 +83,16 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
         }
     };
     let (mut at, mut weight, mut role, mut most) = (None, 1, UpstreamRole::Usual, MAX_CONCURRENCY);
+    let mut way = Way::default();
     for (name, entry) in entries {
+        match way.take(name, entry, project) {
+            Some(Ok(())) => continue,
+            Some(Err(expected)) => {
+                values.reject(&format!("upstream.{name}"), entry, expected, None);
+                return None;
+            }
+            None => {}
+        }
         match (name.as_str(), &entry.raw) {
             ("url", Raw::Text(text)) => at = Some(address(values, entry, text, project)?),
             ("weight", Raw::Number(number)) if (1..=1000).contains(number) => weight = small(*number),
@@ -90,47 +105,50 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
                     "weight" => "expected a number from 1 to 1000",
                     "max_concurrency" => "expected a number from 1 to 1000000",
                     "backup" => "expected true or false",
-                    _ => "unknown key; an upstream has `url`, `weight`, `backup` and `max_concurrency`",
+                    _ => {
+                        "unknown key; an upstream has `url`, `weight`, `backup`, `max_concurrency`, `proxy_protocol`, and for \
+                         https `ca`, `server_name`, `verify`, `certificate` and `key`"
+                    }
                 };
-                values.reject(&format!("upstream.{name}"), entry, expected, None);
+                values.reject(&format!("upstream.{name}"), entry, expected, secure::hint(name));
                 return None;
             }
         }
     }
-    let Some(address) = at else {
+    let Some((address, protocol)) = at else {
         let hint = Some("write { url = \"http://HOST:PORT\" }".to_owned());
         values.reject("upstream", given, "the `url` is missing", hint);
         return None;
     };
-    Some(Upstream { address, weight, role, max_concurrency: most })
+    let proxy_protocol = way.proxy_protocol;
+    let tls = way.tls(values, given, (&address, protocol)).ok()?;
+    Some(Upstream { address, weight, role, max_concurrency: most, tls, proxy_protocol })
 }
 
 fn small(number: i64) -> u32 {
     u32::try_from(number).expect("its range was checked")
 }
 
-fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<UpstreamAddress> {
+fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<(UpstreamAddress, Protocol)> {
     parse(text, project).map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
 }
 
 /// The same words as in `listen`, but that it has to be somewhere: no wildcard, no port 0, and nothing of a path.
-fn parse(text: &str, project: &Path) -> Result<UpstreamAddress, Wrong> {
-    let hint = || Some("write http://HOST:PORT or unix:PATH".to_owned());
-    if text.starts_with("https://") {
-        let hint = Some("write http://, if the network between is yours".to_owned());
-        return Err((format!("{text:?}: this version does not speak TLS to upstreams"), hint));
-    }
+fn parse(text: &str, project: &Path) -> Result<(UpstreamAddress, Protocol), Wrong> {
+    let hint = || Some("write http://HOST:PORT, https://HOST or unix:PATH".to_owned());
     if text.starts_with("uwsgi:") {
         return Err((format!("{text:?}: this version does not speak uwsgi to upstreams"), hint()));
     }
-    let rest = text.strip_prefix("http://").unwrap_or(text);
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
     if rest.trim_end_matches('/').contains('/') && !text.starts_with("unix:") {
         let what = format!("{text:?}: the path of a request is passed on as it is, an upstream has none");
         return Err((what, hint()));
     }
     match listen::parse(text, project) {
-        Ok(Listen::Unix { path, protocol: Protocol::Http, .. }) => Ok(UpstreamAddress::Unix { path }),
-        Ok(Listen::Tcp { host, port, .. }) if port != 0 && host != "0.0.0.0" => Ok(UpstreamAddress::Tcp { host, port }),
+        Ok(Listen::Unix { path, protocol: Protocol::Http, .. }) => Ok((UpstreamAddress::Unix { path }, Protocol::Http)),
+        Ok(Listen::Tcp { host, port, protocol }) if port != 0 && host != "0.0.0.0" => {
+            Ok((UpstreamAddress::Tcp { host, port }, protocol))
+        }
         Ok(_) => Err((format!("{text:?} is not where a server can be"), hint())),
         Err((what, _)) => Err((what, hint())),
     }
@@ -147,13 +165,16 @@ mod tests {
             ("http://app.internal/", "app.internal:80"),
             ("127.0.0.1:1", "127.0.0.1:1"),
             ("http://[::1]:81", "[::1]:81"),
+            ("https://app.internal", "app.internal:443"),
+            ("https://app.internal:8443/", "app.internal:8443"),
             ("unix:run/app.sock", "unix:/p/run/app.sock"),
         ] {
-            let parsed = parse(text, Path::new("/p")).map(|address| address.to_string());
+            let parsed = parse(text, Path::new("/p")).map(|(address, _)| address.to_string());
             assert_eq!(parsed.as_deref(), Ok(expected), "{text}");
         }
         for text in [
-            "https://a",
+            "https://",
+            "https://a/b",
             "http://a/b",
             "http://a:0",
             ":80",

@@ -26,6 +26,8 @@ pub enum Cause {
     ConnectionTimeout,
     /// No upstream takes requests (RFC 9209 `destination_unavailable`).
     DestinationUnavailable,
+    /// The name of an upstream stands for no address (RFC 9209 `dns_error`).
+    DnsError,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
     /// It came in plain HTTP where HTTPS is spoken.
@@ -40,6 +42,10 @@ pub enum Cause {
     QueueFull,
     /// No worker has started the request within `limits.queue`.
     QueueTimeout,
+    /// The certificate of an upstream is not to be trusted (RFC 9209 `tls_certificate_error`).
+    TlsCertificateError,
+    /// An upstream does not speak TLS as it should, or not with us (RFC 9209 `tls_protocol_error`).
+    TlsProtocolError,
     /// What an upstream has sent is no response, or one that could be read in two ways.
     UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
@@ -96,6 +102,7 @@ impl Ending {
             Cause::HttpResponseTimeout | Cause::ConnectionTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::WorkerCrashed => Some(502),
             Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
+            Cause::DnsError | Cause::TlsCertificateError | Cause::TlsProtocolError => Some(502),
             Cause::DestinationUnavailable => Some(503),
             // 503 would say that nothing was done yet and that it may be sent again.
             Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
@@ -107,7 +114,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 23] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -128,6 +135,9 @@ impl Cause {
         "connection_timeout",
         "destination_unavailable",
         "upstream_protocol_error",
+        "dns_error",
+        "tls_certificate_error",
+        "tls_protocol_error",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -153,6 +163,9 @@ impl Cause {
             Self::ConnectionTimeout => 17,
             Self::DestinationUnavailable => 18,
             Self::UpstreamProtocolError => 19,
+            Self::DnsError => 20,
+            Self::TlsCertificateError => 21,
+            Self::TlsProtocolError => 22,
         }
     }
 
