@@ -80,7 +80,8 @@ pub(crate) fn serve(args: &Args, config: Config, overrides: Overrides) -> Exit {
     let load = move || again(&overrides);
     let local = LocalSet::new();
     let ended = local.block_on(&runtime, async {
-        let started = Running::start(args.quiet, &config, (listeners, place), &clients, (&sink, began), Box::new(load))?;
+        let started =
+            Running::start(args.quiet, &config, (listeners, place), &clients, (&sink, began), Box::new(load))?;
         Ok(started.run().await)
     });
     drop(local);
@@ -266,8 +267,8 @@ impl Running {
                 "an application in the place of upstreams needs `tierce down` and `tierce up`",
             );
         }
-        let read = certificates::load(&config)
-            .and_then(|certificates| Ok((certificates, certificates::clients(&config)?)));
+        let read =
+            certificates::load(&config).and_then(|certificates| Ok((certificates, certificates::clients(&config)?)));
         let (certificates, clients) = match read {
             Ok(read) => read,
             Err(refusals) => {

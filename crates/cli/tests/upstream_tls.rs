@@ -101,7 +101,7 @@ fn who_cannot_be_trusted_is_asked_for_nothing() {
     let (made, other) = (certificate(&[NAME]), certificate(&["other.internal"]));
     let old = expired_certificate(&[NAME]);
     for (shown, ca, expected) in [
-        (&other, &other, "its certificate is not for app.internal, but for "),
+        (&other, &other, "its certificate is not for app.internal, but for other.internal; name"),
         (&made, &other, "its certificate is of an authority that is not trusted here; if it is yours, name it in `ca`"),
         (&old, &old, "its certificate has expired"),
     ] {
@@ -265,7 +265,8 @@ fn the_machine_says_whom_to_trust_unless_nobody_is_to_be_verified() {
     get(&running);
     assert!(!running.err().contains("warning"), "{}", running.err());
     drop(running);
-    let way = format!("upstream = [{{ url = 'https://127.0.0.1:{}', server_name = 'x', verify = false }}]", upstream.port);
+    let way =
+        format!("upstream = [{{ url = 'https://127.0.0.1:{}', server_name = 'x', verify = false }}]", upstream.port);
     project.write("tierce.toml", &project.config(&way));
     let running = project.up(&[]);
     get(&running);
@@ -318,6 +319,8 @@ fn a_name_that_nobody_knows_is_a_state_and_no_obstacle() {
             && item["isolation"] == "nobody.invalid has no address: there is no such name"
             && ps["items"][1]["state"] == "ready"
     });
+    let told = "\nnobody.invalid:80: nobody.invalid has no address: there is no such name";
+    assert!(project.ok(&["ps"]).out.contains(told), "{}", project.ok(&["ps"]).out);
     assert_eq!(running.client().get("/").unwrap().status, 200);
 }
 

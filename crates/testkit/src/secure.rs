@@ -121,7 +121,8 @@ impl Identity {
     /// When it is none.
     pub fn new(made: &Made, versions: &[&'static SupportedProtocolVersion], clients: &[&str]) -> Self {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
         let builder = if clients.is_empty() {
             builder.with_no_client_auth()
         } else {

@@ -44,13 +44,14 @@ fn inner(error: &io::Error) -> Option<&Error> {
 
 fn certificate(wrong: &CertificateError) -> String {
     let why = match wrong {
-        CertificateError::UnknownIssuer => {
+        // An authority of the same name with another key is another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "is of an authority that is not trusted here; if it is yours, name it in `ca`".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => format!(
             "is not for {}, but for {}; name what it is for in `server_name`",
             expected.to_str(),
-            if presented.is_empty() { "nobody".to_owned() } else { presented.join(", ") }
+            if presented.is_empty() { "nobody".to_owned() } else { names(presented).join(", ") }
         ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "has expired".to_owned(),
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
@@ -59,6 +60,12 @@ fn certificate(wrong: &CertificateError) -> String {
         other => format!("cannot be trusted: {other}"),
     };
     format!("its certificate {why}")
+}
+
+/// `DnsName("a")` → `a`, as the library has them in words for programmers.
+fn names(presented: &[String]) -> Vec<&str> {
+    let names = presented.iter().map(|text| text.split_once('(').map_or(text.as_str(), |(_, name)| name));
+    names.map(|name| name.trim_matches(['"', ')'])).collect()
 }
 
 fn refused(alert: AlertDescription) -> String {

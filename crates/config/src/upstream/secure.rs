@@ -27,11 +27,20 @@ const FOREIGN: &[(&str, &str)] = &[
     ("sni", "write `server_name`"),
     ("serverName", "write `server_name`"),
     ("proxy_ssl_name", "write `server_name`"),
-    ("proxy_ssl_server_name", "not needed: the name is always sent; write `server_name` if it is another than the host"),
+    (
+        "proxy_ssl_server_name",
+        "not needed: the name is always sent; write `server_name` if it is another than the host",
+    ),
     ("tls_server_name", "write `server_name`"),
     ("proxy_ssl_verify", "not needed: certificates are verified, unless `verify = false`"),
-    ("insecureSkipVerify", "write `verify = false`, or better `ca`: anybody can pretend to be a server that is not verified"),
-    ("tls_insecure_skip_verify", "write `verify = false`, or better `ca`: anybody can pretend to be a server that is not verified"),
+    (
+        "insecureSkipVerify",
+        "write `verify = false`, or better `ca`: anybody can pretend to be a server that is not verified",
+    ),
+    (
+        "tls_insecure_skip_verify",
+        "write `verify = false`, or better `ca`: anybody can pretend to be a server that is not verified",
+    ),
     ("crt", "write `certificate` and `key`"),
     ("cert", "write `certificate` and `key`"),
     ("proxy_ssl_certificate", "write `certificate`"),
@@ -117,9 +126,10 @@ impl Way {
                 self.key.is_some(),
             ];
             return match OF_TLS.iter().zip(said).find(|(_, said)| *said) {
-                Some((name, _)) => {
-                    Err(wrong(format!("`{name}` is for TLS, which is not spoken to {address}"), "write https://HOST:PORT"))
-                }
+                Some((name, _)) => Err(wrong(
+                    format!("`{name}` is for TLS, which is not spoken to {address}"),
+                    "write https://HOST:PORT",
+                )),
                 None => Ok(None),
             };
         };
@@ -148,5 +158,6 @@ impl Way {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'))
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':'))
 }

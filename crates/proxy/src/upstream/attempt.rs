@@ -219,12 +219,7 @@ fn nowhere_beside(client: SocketAddr) -> SocketAddr {
 }
 
 /// A new connection, unless the client goes or it takes too long.
-async fn connect(
-    connection: &mut Connection,
-    upload: &Upload,
-    pool: &Pool,
-    header: Vec<u8>,
-) -> Result<Wire, Failure> {
+async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool, header: Vec<u8>) -> Result<Wire, Failure> {
     connection.deadline.set(Instant::now(), CONNECT_TIME, Waits::Busy);
     let opened = {
         let mut opening = pin!(open(&pool.upstream, &header));

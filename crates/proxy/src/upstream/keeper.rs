@@ -146,7 +146,9 @@ impl Keeper {
     fn keep(&mut self, upstream: Arc<Upstream>, probe: &Arc<config::Health>) {
         let (known, probe, sink) = (Arc::clone(&upstream), Arc::clone(probe), self.sink.clone());
         let task = async move {
-            let due = names::look_up(&known, &names::system, &sink).await;
+            // After a reload it is known already.
+            let is_known = !known.names().addresses().is_empty();
+            let due = if is_known { Instant::now() } else { names::look_up(&known, &names::system, &sink).await };
             tokio::join!(names::follow(&known, &names::system, &sink, due), watch_over(&known, &probe, &sink));
         };
         self.tasks.push((upstream, spawn_local(task)));

@@ -211,8 +211,9 @@ fn in_hosts(name: &Name) -> Option<Vec<IpAddr>> {
     let hosts = Hosts::from_system().ok()?;
     let of = |kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind));
     let found = [of(RecordType::AAAA), of(RecordType::A)].into_iter().flatten();
-    let ips: Vec<_> =
-        found.flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>()).collect();
+    let ips: Vec<_> = found
+        .flat_map(|lookup| lookup.answers().iter().filter_map(|record| record.data.ip_addr()).collect::<Vec<_>>())
+        .collect();
     (!ips.is_empty()).then_some(ips)
 }
 

@@ -32,6 +32,9 @@ const NEXT_AFTER: Duration = Duration::from_millis(250);
 /// A connection, and where it leads; a socket in the file system has no such address.
 pub(super) type Opened = (Stream, Option<SocketAddr>);
 
+/// What came of one address.
+type Dialed = io::Result<(TcpStream, SocketAddr)>;
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub(super) struct Unreached {
@@ -122,12 +125,12 @@ fn in_order(addresses: &[SocketAddr], turn: usize) -> Vec<SocketAddr> {
 
 /// The first of these addresses that takes a connection: the next is tried when one has failed, or has not answered for a
 /// while, and the others are given up when one has answered.
-async fn connect(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
+async fn connect(addresses: &[SocketAddr]) -> Dialed {
     if let [address] = addresses {
         return dial(*address).await;
     }
     let mut waiting = addresses.iter();
-    let mut dialing: Vec<Pin<Box<dyn Future<Output = io::Result<(TcpStream, SocketAddr)>>>>> = Vec::new();
+    let mut dialing: Vec<Pin<Box<dyn Future<Output = Dialed>>>> = Vec::new();
     let mut pause = pin!(sleep(NEXT_AFTER));
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     let mut is_next_due = true;
@@ -163,7 +166,7 @@ async fn connect(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)
     .await
 }
 
-async fn dial(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+async fn dial(address: SocketAddr) -> Dialed {
     Ok((TcpStream::connect(address).await?, address))
 }
 
@@ -188,7 +191,11 @@ async fn shake_hands(stream: TcpStream, client: tls::Client) -> Result<Stream, U
         Poll::Pending => Ok(stream),
         Poll::Ready(Err(error)) => Err(untrusted(&error)),
         Poll::Ready(Ok(count)) => {
-            let why = if count == 0 { "TLS: it has closed the connection" } else { "TLS: it has answered before it was asked" };
+            let why = if count == 0 {
+                "TLS: it has closed the connection"
+            } else {
+                "TLS: it has answered before it was asked"
+            };
             Err(Unreached { cause: Cause::TlsProtocolError, why: why.to_owned() })
         }
     }
@@ -226,8 +233,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn one_that_refuses_and_one_that_is_silent_hold_nobody_up() {
-        let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
-        let there = there.and_then(std::net::TcpListener::bind).unwrap();
+        let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         // Its queue is full, so that it takes no more.
         let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         silent.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();

@@ -1,8 +1,4 @@
-use std::{
-    net::UdpSocket,
-    sync::{Mutex, mpsc},
-    thread,
-};
+use std::{net::UdpSocket, sync::mpsc, thread};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
 
@@ -62,14 +58,13 @@ impl Script {
         connection.port = port;
         resolver.connections = vec![connection];
         let (answers, script) = mpsc::channel::<Result<([u8; 4], u32), u8>>();
-        let script = Mutex::new(script);
         thread::spawn(move || {
             let mut buffer = [0; 512];
             let mut last = Err(2);
             while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
                 let question_end = 12 + buffer[12..length].iter().position(|byte| *byte == 0).unwrap() + 5;
                 let is_v4 = buffer[question_end - 3] == 1;
-                if is_v4 && let Ok(next) = script.lock().unwrap().try_recv() {
+                if is_v4 && let Ok(next) = script.try_recv() {
                     last = next;
                 }
                 let (code, address) = match last {
