@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     listen::{self, Wrong},
-    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole},
+    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole, UpstreamTls},
     read::{Given, Raw},
     upstream::secure::Way,
     values::Values,
@@ -71,7 +71,7 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
     let entries = match &given.raw {
         Raw::Text(text) => {
             let (address, protocol) = address(values, given, text, project)?;
-            let tls = Way::default().tls(values, given, (&address, protocol)).ok()?;
+            let tls = tls(values, given, Way::default().tls(&address, protocol))?;
             let (role, proxy_protocol) = (UpstreamRole::Usual, None);
             return Some(Upstream { address, weight: 1, role, max_concurrency: MAX_CONCURRENCY, tls, proxy_protocol });
         }
@@ -121,7 +121,7 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
         return None;
     };
     let proxy_protocol = way.proxy_protocol;
-    let tls = way.tls(values, given, (&address, protocol)).ok()?;
+    let tls = tls(values, given, way.tls(&address, protocol))?;
     Some(Upstream { address, weight, role, max_concurrency: most, tls, proxy_protocol })
 }
 
@@ -131,6 +131,10 @@ fn small(number: i64) -> u32 {
 
 fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Option<(UpstreamAddress, Protocol)> {
     parse(text, project).map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
+}
+
+fn tls(values: &mut Values, given: &Given, read: Result<Option<UpstreamTls>, Wrong>) -> Option<Option<UpstreamTls>> {
+    read.map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
 }
 
 /// The same words as in `listen`, but that it has to be somewhere: no wildcard, no port 0, and nothing of a path.

@@ -6,10 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    listen::Wrong,
     model::{CertificateFiles, Protocol, ProxyVersion, UpstreamAddress, UpstreamTls, UpstreamTrust},
     read::{Given, Raw},
     source,
-    values::Values,
 };
 
 /// Keys that mean nothing without TLS.
@@ -109,14 +109,9 @@ impl Way {
         Ok(())
     }
 
-    /// How TLS is spoken there, if it is; `Err` when something was said that does not go together.
-    pub(super) fn tls(
-        self,
-        values: &mut Values,
-        given: &Given,
-        (address, protocol): (&UpstreamAddress, Protocol),
-    ) -> Result<Option<UpstreamTls>, ()> {
-        let mut wrong = |what: String, hint: &str| values.reject("upstream", given, what, Some(hint.to_owned()));
+    /// How TLS is spoken there, if it is.
+    pub(super) fn tls(self, address: &UpstreamAddress, protocol: Protocol) -> Result<Option<UpstreamTls>, Wrong> {
+        let wrong = |what: String, hint: &str| Err((what, Some(hint.to_owned())));
         let (Protocol::Https, UpstreamAddress::Tcp { host, .. }) = (protocol, address) else {
             let said = [
                 self.ca.is_some(),
@@ -126,17 +121,17 @@ impl Way {
                 self.key.is_some(),
             ];
             return match OF_TLS.iter().zip(said).find(|(_, said)| *said) {
-                Some((name, _)) => Err(wrong(
-                    format!("`{name}` is for TLS, which is not spoken to {address}"),
-                    "write https://HOST:PORT",
-                )),
+                Some((name, _)) => {
+                    let what = format!("`{name}` is for TLS, which is not spoken to {address}");
+                    wrong(what, "write https://HOST:PORT")
+                }
                 None => Ok(None),
             };
         };
         let trust = match (self.ca, self.verify) {
             (Some(_), Some(false)) => {
                 let hint = "leave `verify` out: what `ca` vouches for is verified";
-                return Err(wrong("`ca` means nothing where nothing is verified".to_owned(), hint));
+                return wrong("`ca` means nothing where nothing is verified".to_owned(), hint);
             }
             (Some(file), _) => UpstreamTrust::File(file),
             (None, Some(false)) => UpstreamTrust::Anybody,
@@ -149,7 +144,7 @@ impl Way {
             (None, None) => None,
             _ => {
                 let hint = "name both files, or none if the upstream asks for no certificate";
-                return Err(wrong("`certificate` and `key` belong together".to_owned(), hint));
+                return wrong("`certificate` and `key` belong together".to_owned(), hint);
             }
         };
         let server_name = self.server_name.unwrap_or_else(|| host.clone());
