@@ -185,10 +185,7 @@ pub(super) fn system() -> Resolver {
 
 async fn find(host: &str, mut resolver: Resolver) -> Found {
     // Not as text: names of containers may have an underscore.
-    let name = match Name::from_ascii(host) {
-        Ok(name) => name,
-        Err(_) => return Found::Nothing("this is no name".to_owned()),
-    };
+    let Ok(name) = Name::from_ascii(host) else { return Found::Nothing("this is no name".to_owned()) };
     if let Some(ips) = in_hosts(&name) {
         return Found::Addresses(ips, Instant::now() + PAUSE_MOST);
     }
