@@ -51,15 +51,27 @@ fn is_in_trouble(running: &Running<'_>, upstream: &Upstream, expected: &str, mee
                 meet(upstream.accept_any());
             }
         });
+        // However this ends.
+        let _end = End { seen: &seen, port: upstream.port };
         wait_for(expected, || {
             let item = &running.ps()["items"][0];
-            let found = item["isolation"].as_str().unwrap().contains(expected) && item["state"] != "ready";
-            seen.store(found, Relaxed);
-            found
+            item["isolation"].as_str().unwrap().contains(expected) && item["state"] != "ready"
         });
-        // It may wait for one more.
-        drop(TcpStream::connect(("127.0.0.1", upstream.port)));
     });
+}
+
+/// Lets who waits for connections at a port go.
+struct End<'a> {
+    seen: &'a AtomicBool,
+    port: u16,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.seen.store(true, Relaxed);
+        // It may wait for one more.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
 }
 
 #[test]

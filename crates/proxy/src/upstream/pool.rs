@@ -219,6 +219,7 @@ mod tests {
     }
 
     fn is_closed(mut end: std::net::TcpStream) -> bool {
+        end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         end.read(&mut [0]).is_ok_and(|count| count == 0)
     }
 
