@@ -142,13 +142,15 @@ impl Running {
             let explanation = Explanation::new(what).hint("`tierce down`, then `tierce up`");
             return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
         }
-        let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
+        let read = certificates::load(&config).and_then(|loaded| Ok((loaded, certificates::clients(&config)?)));
+        let (certificates, clients) = read.map_err(|refusals| refused(&refusals, &before))?;
         let replaced = match &self.app {
             Some(app) => Some(self.replace(app, &before, &config).await?),
             None => None,
         };
         // Nothing can fail any more.
-        let Followed { came, went } = self.upstreams.borrow_mut().follow(&config);
+        let Followed { came, went } = self.upstreams.borrow_mut().follow((&config, &clients));
+        clients.notices.iter().for_each(|notice| self.sink.message(&certificates::warning(notice)));
         if let Some(app) = &self.app {
             app.bound(&config);
         }

@@ -24,7 +24,7 @@ use crate::{
     announce::Ready,
     application::Application,
     args::{Args, Edge, Up, name_and_number},
-    certificates::Certificates,
+    certificates::{self, Certificates},
     detach,
     exit::Exit,
     failure::Failure,
@@ -80,6 +80,8 @@ struct Prepared {
     place: Place,
     app: Option<PreparedApp>,
     listeners: Listeners,
+    /// What upstreams are met with.
+    clients: tls::Clients,
     began: Instant,
     // Given back when everything else has ended.
     _lock: control::RunLock,
@@ -104,9 +106,10 @@ fn prepare(
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
     let interpreter = if config.has_app() { Some(prepare_interpreter(args, &config, manner)?) } else { None };
     let listeners = listen(&config, &place)?;
+    let clients = certificates::open_clients(&config)?;
     let app =
         interpreter.map(|interpreter| PreparedApp { nodes: nodes(args, &config, &place, scale), manner, interpreter });
-    Ok(Prepared { config, overrides, place, app, listeners, began, _lock: lock })
+    Ok(Prepared { config, overrides, place, app, listeners, clients, began, _lock: lock })
 }
 
 fn prepare_interpreter(
@@ -255,7 +258,7 @@ impl Prepared {
         let watched = Rc::<OnceCell<Weak<Running>>>::default();
         let _admin = answer_watchers(admin, &config, &watched)
             .map_err(|error| Refusal::failed("the admin listener cannot be started", &error))?;
-        let upstreams = Keepers::start(&config, sink);
+        let upstreams = Keepers::start((&config, &self.clients), sink);
         let started = async {
             match self.app {
                 Some(app) => app.start(&config, &self.place, sink, listener_names(&bound)).await.map(Some),

@@ -32,7 +32,8 @@ pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
     AccessLog, Admin, AppRef, CertificateFiles, Config, Expose, Health, Limits, Listen, OnDisconnect, Protocol,
-    ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
+    ProxyProtocol, ProxyVersion, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole, UpstreamTls,
+    UpstreamTrust,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};

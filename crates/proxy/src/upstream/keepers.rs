@@ -29,14 +29,14 @@ pub struct Followed {
 
 impl Keepers {
     /// Keeps those of the configuration from now on.
-    pub fn start(config: &Config, sink: &LogSink) -> Self {
+    pub fn start(config: (&Config, &tls::Clients), sink: &LogSink) -> Self {
         let mut keepers = Self { list: Vec::new(), sink: sink.clone() };
         keepers.follow(config);
         keepers
     }
 
     /// Follows the configuration: services that have gone finish what they have, without probes.
-    pub fn follow(&mut self, config: &Config) -> Followed {
+    pub fn follow(&mut self, (config, clients): (&Config, &tls::Clients)) -> Followed {
         let (now, wanted) = (Instant::now(), config.services());
         let mut before = std::mem::take(&mut self.list);
         let several = 1 < before.len().max(wanted.len());
@@ -50,7 +50,7 @@ impl Keepers {
                     Keeper::new(&name, shared, &self.sink)
                 }
             };
-            let (came, went) = keeper.follow(config, &upstreams);
+            let (came, went) = keeper.follow((config, clients), &upstreams);
             followed.came.extend(came.into_iter().map(|address| shown(&name, address)));
             followed.went.extend(went.into_iter().map(|address| shown(&name, address)));
             let in_flight = config.limits.in_flight.filter(|_| name == config.name);
