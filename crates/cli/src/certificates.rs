@@ -1,4 +1,5 @@
-//! The certificates of the https listeners: read at the start, at a reload, and when their files change.
+//! The certificates of the https listeners: read at the start, at a reload, and when their files change. And those with which
+//! upstreams are met: read at the start and at a reload.
 //!
 //! Invariant: certificates that cannot be used keep a Tierce from starting or reloading, and never take the place of ones
 //! that can.
@@ -8,7 +9,7 @@ use std::{cell::RefCell, convert::Infallible, future::pending, io::ErrorKind, pa
 use config::{Config, Listen, Protocol, Tls};
 use supervise::Explanation;
 use telemetry::LogSink;
-use tls::{Authority, AuthorityError, CertificateError, Loaded, Store, StoreError};
+use tls::{Authority, AuthorityError, CertificateError, Clients, Loaded, Store, StoreError};
 
 use crate::{exit::Exit, project, refuse::Refusal, say};
 
@@ -25,15 +26,34 @@ pub(crate) fn load(config: &Config) -> Result<Option<Loaded>, Vec<Refusal>> {
     loaded.map(Some).map_err(|errors| errors.iter().map(refusal).collect())
 }
 
+/// Reads what the upstreams of all services of `config` are met with.
+pub(crate) fn clients(config: &Config) -> Result<Clients, Vec<Refusal>> {
+    let upstreams: Vec<_> = config.services().into_iter().flat_map(|service| service.upstreams).collect();
+    Clients::read(&upstreams).map_err(|errors| errors.iter().map(refusal).collect())
+}
+
 /// What is wrong with files that are named, for `check`, which makes no authority.
 pub(crate) fn check(config: &Config) -> (Vec<Refusal>, Vec<String>) {
-    if config.tls == Tls::Local {
-        return (Vec::new(), Vec::new());
+    let clients = clients(config).map(|clients| clients.notices);
+    let loaded = match config.tls {
+        Tls::Local => Ok(Vec::new()),
+        Tls::Files(_) => load(config).map(|loaded| loaded.map(|loaded| loaded.notices).unwrap_or_default()),
+    };
+    let (mut refusals, mut notices) = (Vec::new(), Vec::new());
+    for result in [clients, loaded] {
+        match result {
+            Ok(told) => notices.extend(told),
+            Err(wrong) => refusals.extend(wrong),
+        }
     }
-    match load(config) {
-        Ok(loaded) => (Vec::new(), loaded.map(|loaded| loaded.notices).unwrap_or_default()),
-        Err(refusals) => (refusals, Vec::new()),
-    }
+    (refusals, notices)
+}
+
+/// For a start: what upstreams are met with; what is wrong with it is said.
+pub(crate) fn open_clients(config: &Config) -> Result<Clients, Exit> {
+    let clients = clients(config).map_err(say_all)?;
+    clients.notices.iter().for_each(|notice| say::message(&warning(notice)));
+    Ok(clients)
 }
 
 /// For a start: the certificates; what is wrong with them is said.
@@ -45,10 +65,12 @@ pub(crate) fn open(config: &Config) -> Result<Option<Store>, Exit> {
         notices.iter().for_each(|notice| say::message(&warning(notice)));
         Ok(Some(store))
     });
-    opened.map_err(|refusals| {
-        let exit = refusals.into_iter().map(Refusal::say).reduce(|first, _| first);
-        exit.unwrap_or(Exit::FAILED)
-    })
+    opened.map_err(say_all)
+}
+
+fn say_all(refusals: Vec<Refusal>) -> Exit {
+    let exit = refusals.into_iter().map(Refusal::say).reduce(|first, _| first);
+    exit.unwrap_or(Exit::FAILED)
 }
 
 /// The local authority of this user.
@@ -102,6 +124,12 @@ fn refusal(error: &StoreError) -> Refusal {
         }
         StoreError::Authority(AuthorityError::Unusable { .. }) => {
             (explanation.hint("set XDG_DATA_HOME, or write `tls` with a certificate of yours"), Exit::FAILED)
+        }
+        StoreError::Name { place, .. } => {
+            (explanation.place(place.clone()).hint("name the one in its certificate in `server_name`"), Exit::CONFIG)
+        }
+        StoreError::NoAuthorities { .. } => {
+            (explanation.hint("install the package ca-certificates, or name a file in `ca`"), Exit::CONFIG)
         }
         StoreError::Library(_) => (explanation, Exit::FAILED),
     };

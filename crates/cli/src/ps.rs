@@ -100,6 +100,7 @@ fn table(ps: &Ps, detail: Detail) -> String {
         }
     }
     let mut end: Vec<_> = ps.apps.iter().map(app).collect();
+    end.extend(ps.items.iter().filter_map(trouble));
     end.extend(ps.items.iter().filter_map(|node| standing(node, &ps.items)));
     let isolated = |how: &str| ps.items.iter().any(|node| node.isolation == how);
     if isolated("uts") {
@@ -132,6 +133,12 @@ fn reasons_of(worker: &WorkerStatus) -> String {
             ms(reasons.switch_interval)
         )
     })
+}
+
+/// Why an upstream gets no requests, which stands there in place of how a node is isolated.
+fn trouble(node: &NodeStatus) -> Option<String> {
+    let is_well = matches!(node.isolation.as_str(), "upstream" | "uts" | "env");
+    (!is_well).then(|| format!("{}: {}", node.node, node.isolation))
 }
 
 /// What an operator has said of a node.

@@ -142,7 +142,8 @@ impl Running {
             let explanation = Explanation::new(what).hint("`tierce down`, then `tierce up`");
             return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
         }
-        let certificates = certificates::load(&config).map_err(|refusals| refused(&refusals, &before))?;
+        let read = certificates::load(&config).and_then(|loaded| Ok((loaded, certificates::clients(&config)?)));
+        let (certificates, clients) = read.map_err(|refusals| refused(&refusals, &before))?;
         let balancing = balance::prepare(&config, &self.place).map_err(|error| {
             Failure::of_explanation(&balance::explain(&error, &self.place), &config.project, Exit::FAILED)
         })?;
@@ -151,7 +152,8 @@ impl Running {
             None => None,
         };
         // Nothing can fail any more.
-        let Followed { came, went } = self.upstreams.borrow_mut().follow(&config);
+        let Followed { came, went } = self.upstreams.borrow_mut().follow((&config, &clients));
+        clients.notices.iter().for_each(|notice| self.sink.message(&certificates::warning(notice)));
         let services = self.services(&config);
         services.iter().for_each(|service| balancing.follow(&service.shared, &service.name));
         if let Some(edge) = &*self.edge.borrow() {

@@ -25,7 +25,7 @@ use crate::{
     application::Application,
     args::{Args, Edge, Up, name_and_number},
     balance::{self, Balancing},
-    certificates::Certificates,
+    certificates::{self, Certificates},
     detach,
     exit::Exit,
     failure::Failure,
@@ -81,6 +81,8 @@ struct Prepared {
     place: Place,
     app: Option<PreparedApp>,
     listeners: Listeners,
+    /// What upstreams are met with.
+    clients: tls::Clients,
     began: Instant,
     // Given back when everything else has ended.
     _lock: control::RunLock,
@@ -105,9 +107,10 @@ fn prepare(
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
     let interpreter = if config.has_app() { Some(prepare_interpreter(args, &config, manner)?) } else { None };
     let listeners = listen(&config, &place)?;
+    let clients = certificates::open_clients(&config)?;
     let app =
         interpreter.map(|interpreter| PreparedApp { nodes: nodes(args, &config, &place, scale), manner, interpreter });
-    Ok(Prepared { config, overrides, place, app, listeners, began, _lock: lock })
+    Ok(Prepared { config, overrides, place, app, listeners, clients, began, _lock: lock })
 }
 
 fn prepare_interpreter(
@@ -259,7 +262,7 @@ impl Prepared {
             explanation: Box::new(balance::explain(&error, &self.place)),
             exit: Exit::FAILED,
         })?;
-        let upstreams = Keepers::start(&config, sink);
+        let upstreams = Keepers::start((&config, &self.clients), sink);
         upstreams.services().iter().for_each(|service| balancing.follow(&service.shared, &service.name));
         let started = async {
             match self.app {

@@ -243,7 +243,7 @@ fn as_much_as_one_likes_goes_both_ways_at_the_pace_of_the_slower() {
                 writes.write_all(&[byte(at); 1 << 16]).unwrap();
             }
         });
-        let mut theirs = caller.stream();
+        let mut theirs = caller.stream().try_clone().unwrap();
         threads.spawn(move || {
             for at in 0..SIZE >> 16 {
                 theirs.write_all(&[!byte(at); 1 << 16]).unwrap();

@@ -33,7 +33,8 @@ pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
     AccessLog, Admin, AppRef, Balance, CertificateFiles, Compression, Config, Expose, HashOn, Health, Limits, Listen,
-    OnDisconnect, Protocol, ProxyProtocol, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress, UpstreamRole,
+    OnDisconnect, Protocol, ProxyProtocol, ProxyVersion, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress,
+    UpstreamRole, UpstreamTls, UpstreamTrust,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};

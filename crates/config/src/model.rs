@@ -138,6 +138,41 @@ pub struct Upstream {
     pub role: UpstreamRole,
     /// The most requests that it has at a time.
     pub max_concurrency: u32,
+    /// How TLS is spoken there; `None`: it is not.
+    pub tls: Option<UpstreamTls>,
+    /// The header of the PROXY protocol with which each connection begins, if one does.
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// How TLS is spoken to an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name that is asked for and has to be in its certificate; or an IP address.
+    pub server_name: String,
+    /// Who may vouch for it.
+    pub trust: UpstreamTrust,
+    /// What is shown when it asks who we are.
+    pub identity: Option<CertificateFiles>,
+}
+
+/// Who may vouch for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTrust {
+    /// The authorities that this machine trusts.
+    System,
+    /// The authorities in a PEM file, and nobody else.
+    File(PathBuf),
+    /// Anybody: nothing is verified.
+    Anybody,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersion {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Where an upstream is.

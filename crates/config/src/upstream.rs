@@ -1,12 +1,15 @@
-//! Other servers that answer: `http://HOST:PORT`, `unix:PATH`, `uwsgi://HOST:PORT`, `uwsgi:PATH`, or a table with one of these and
-//! what else is to be said.
+//! Other servers that answer: `http://HOST:PORT`, `https://HOST`, `unix:PATH`, `uwsgi://HOST:PORT`, `uwsgi:PATH`, or a table with
+//! one of these and what else is to be said.
+
+mod secure; // TLS and the PROXY protocol on the way there
 
 use std::{path::Path, time::Duration};
 
 use crate::{
     listen::{self, Wrong},
-    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole},
+    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole, UpstreamTls},
     read::{Given, Raw},
+    upstream::secure::Way,
     values::Values,
 };
 
@@ -68,8 +71,9 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
     let entries = match &given.raw {
         Raw::Text(text) => {
             let (protocol, address) = address(values, given, text, project)?;
-            let (role, max_concurrency) = (UpstreamRole::Usual, MAX_CONCURRENCY);
-            return Some(Upstream { address, protocol, weight: 1, role, max_concurrency });
+            let tls = tls(values, given, Way::default().tls(&address, protocol))?;
+            let (role, max_concurrency, proxy_protocol) = (UpstreamRole::Usual, MAX_CONCURRENCY, None);
+            return Some(Upstream { address, protocol, weight: 1, role, max_concurrency, tls, proxy_protocol });
         }
         Raw::Table(entries) => entries,
         other => {
@@ -79,7 +83,16 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
         }
     };
     let (mut at, mut weight, mut role, mut most) = (None, 1, UpstreamRole::Usual, MAX_CONCURRENCY);
+    let mut way = Way::default();
     for (name, entry) in entries {
+        match way.take(name, entry, project) {
+            Some(Ok(())) => continue,
+            Some(Err(expected)) => {
+                values.reject(&format!("upstream.{name}"), entry, expected, None);
+                return None;
+            }
+            None => {}
+        }
         match (name.as_str(), &entry.raw) {
             ("url", Raw::Text(text)) => at = Some(address(values, entry, text, project)?),
             ("weight", Raw::Number(number)) if (1..=1000).contains(number) => weight = small(*number),
@@ -92,9 +105,12 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
                     "weight" => "expected a number from 1 to 1000",
                     "max_concurrency" => "expected a number from 1 to 1000000",
                     "backup" => "expected true or false",
-                    _ => "unknown key; an upstream has `url`, `weight`, `backup` and `max_concurrency`",
+                    _ => {
+                        "unknown key; an upstream has `url`, `weight`, `backup`, `max_concurrency`, `proxy_protocol`, and for \
+                         https `ca`, `server_name`, `verify`, `certificate` and `key`"
+                    }
                 };
-                values.reject(&format!("upstream.{name}"), entry, expected, None);
+                values.reject(&format!("upstream.{name}"), entry, expected, secure::hint(name));
                 return None;
             }
         }
@@ -104,7 +120,9 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
         values.reject("upstream", given, "the `url` is missing", hint);
         return None;
     };
-    Some(Upstream { address, protocol, weight, role, max_concurrency: most })
+    let proxy_protocol = way.proxy_protocol;
+    let tls = tls(values, given, way.tls(&address, protocol))?;
+    Some(Upstream { address, protocol, weight, role, max_concurrency: most, tls, proxy_protocol })
 }
 
 fn small(number: i64) -> u32 {
@@ -115,15 +133,17 @@ fn address(values: &mut Values, given: &Given, text: &str, project: &Path) -> Op
     parse(text, project).map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
 }
 
+fn tls(values: &mut Values, given: &Given, read: Result<Option<UpstreamTls>, Wrong>) -> Option<Option<UpstreamTls>> {
+    read.map_err(|(what, hint)| values.reject("upstream", given, what, hint)).ok()
+}
+
 /// The same words as in `listen`, but that it has to be somewhere: no wildcard, no port 0, and nothing of a path.
 fn parse(text: &str, project: &Path) -> Result<(Protocol, UpstreamAddress), Wrong> {
-    let hint = || Some("write http://HOST:PORT or unix:PATH; uwsgi://HOST:PORT or uwsgi:PATH for uWSGI".to_owned());
-    if text.starts_with("https://") {
-        let hint = Some("write http://, if the network between is yours".to_owned());
-        return Err((format!("{text:?}: this version does not speak TLS to upstreams"), hint));
-    }
+    let known = "write http://HOST:PORT, https://HOST or unix:PATH; uwsgi://HOST:PORT or uwsgi:PATH for uWSGI";
+    let hint = || Some(known.to_owned());
     let is_socket = text.starts_with("unix:") || text.starts_with("uwsgi:") && !text.starts_with("uwsgi://");
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("uwsgi://")).unwrap_or(text);
+    let schemes = ["http://", "https://", "uwsgi://"];
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     if rest.trim_end_matches('/').contains('/') && !is_socket {
         let what = format!("{text:?}: the path of a request is passed on as it is, an upstream has none");
         return Err((what, hint()));
@@ -144,12 +164,14 @@ mod tests {
 
     #[test]
     fn addresses() {
-        use Protocol::{Http, Uwsgi};
+        use Protocol::{Http, Https, Uwsgi};
         for (text, protocol, expected) in [
             ("http://127.0.0.1:8190", Http, "127.0.0.1:8190"),
             ("http://app.internal/", Http, "app.internal:80"),
             ("127.0.0.1:1", Http, "127.0.0.1:1"),
             ("http://[::1]:81", Http, "[::1]:81"),
+            ("https://app.internal", Https, "app.internal:443"),
+            ("https://app.internal:8443/", Https, "app.internal:8443"),
             ("unix:run/app.sock", Http, "unix:/p/run/app.sock"),
             ("uwsgi://app.internal:3031", Uwsgi, "app.internal:3031"),
             ("uwsgi://[::1]:3031/", Uwsgi, "[::1]:3031"),
@@ -160,7 +182,8 @@ mod tests {
             assert_eq!(parsed, Ok((protocol, expected.to_owned())), "{text}");
         }
         for text in [
-            "https://a",
+            "https://",
+            "https://a/b",
             "http://a/b",
             "http://a:0",
             ":80",

@@ -34,7 +34,7 @@ pub use head::{Field, FieldKind, Framing, Gateway, Limits, Refusal, RequestHead,
 pub use packet::PacketWriter;
 pub use parse::{HeadScan, asks_for_head, parse_request};
 pub use path::{Named, has_dot_segments, path_prefix, relative_path};
-pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header};
+pub use proxy_header::{PROXY_HEADER_MAX, ProxyHeader, parse_proxy_header, write_proxy_binary, write_proxy_line};
 pub use received::{ReceivedBody, ReceivedHead, parse_response};
 pub use response::{
     CHUNK_END, LAST_CHUNK, ResponseFraming, reason_phrase, response_framing, write_chunk_head, write_content_length,

@@ -3,9 +3,13 @@
 //! Invariant: what is accepted can be read in one way only, and no byte behind it is looked at. Whether whoever has sent it
 //! may speak for others is not decided here.
 
+mod write; // the same for upstreams that are to know for whom we speak
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::head::Scheme;
+
+pub use write::{write_proxy_binary, write_proxy_line};
 
 /// What begins version 2; no request begins so.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";

@@ -136,5 +136,5 @@ async fn shake_hands(stream: Stream, thread: &Thread) -> Option<Stream> {
         Poll::Ready(shaken) => Poll::Ready(Some(shaken)),
     })
     .await;
-    Some(Stream::Tls(Box::new(shaken?.ok()?)))
+    Some(Stream::Tls(Box::new(shaken?.ok()?.into())))
 }

@@ -6,7 +6,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -157,6 +157,11 @@ impl Connection {
         };
         self.thread.put_head(head);
         then
+    }
+
+    /// Where the client has come in; a socket in the file system has no such address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        self.stream.local_address()
     }
 
     /// Serves nothing, and says why.

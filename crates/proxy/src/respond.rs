@@ -511,6 +511,9 @@ fn explain(cause: Cause) -> &'static str {
         Cause::ConnectionTimeout => "the server behind this one cannot be reached in time.",
         Cause::DestinationUnavailable => "none of the servers behind this one is available.",
         Cause::UpstreamProtocolError => "what the server behind this one has sent breaks a rule of HTTP.",
+        Cause::DnsError => "the name of the server behind this one stands for no address.",
+        Cause::TlsCertificateError => "the certificate of the server behind this one cannot be trusted.",
+        Cause::TlsProtocolError => "no TLS connection to the server behind this one could be made.",
         Cause::Draining => "what ran this request had to stop, and did not wait for it any longer.",
         Cause::HttpOnHttpsPort => {
             "this port speaks HTTPS, and the request came in plain HTTP: write https:// in its address."

@@ -1,9 +1,10 @@
-//! A client's transport: TCP, a Unix socket, or TLS over TCP.
+//! A client's transport, or an upstream's: TCP, a Unix socket, or TLS over TCP.
 //!
 //! Reading and writing go through the runtime's own traits, because they remember that a short read has emptied the
 //! socket; asking the kernel once more would cost a system call per request.
 use std::{
     io,
+    net::SocketAddr,
     os::fd::OwnedFd,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -19,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWrite, Interest},
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// The socket of one connection.
 #[derive(Debug)]
@@ -140,6 +141,15 @@ impl Stream {
             Self::Tls(stream) => ready!(Pin::new(stream).poll_shutdown(context)),
         };
         Poll::Ready(())
+    }
+
+    /// Where it was accepted, or begins; a Unix socket has no such address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tls(stream) => stream.get_ref().0.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
     }
 
     /// Whether an end without a word could be taken for an attack (RFC 8446 §6.1).

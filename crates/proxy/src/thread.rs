@@ -18,7 +18,7 @@ use tokio::{
     sync::{Notify, oneshot, watch},
     task::{JoinSet, spawn_local},
 };
-use units::{RequestId, RequestIds, TraceContext};
+use units::{Cause, RequestId, RequestIds, TraceContext};
 
 use crate::{
     Settings, arrive,
@@ -399,6 +399,11 @@ impl Thread {
     /// The same of an upstream whose response is none.
     pub(crate) fn complain_of_upstream(&self, address: &str, why: &'static str) {
         self.tell_seldom(why, || format!("{address}: a response was refused: {why}"));
+    }
+
+    /// The same of an upstream to which no connection can be made that is to be trusted.
+    pub(crate) fn complain_of_way(&self, address: &str, cause: Cause, why: &str) {
+        self.tell_seldom(cause.name(), || format!("{address}: {why}"));
     }
 
     /// Adds a line to the access log.

@@ -5,6 +5,8 @@
 
 mod keepers; // the services that have upstreams
 mod keeper; // probes, ejection, the list of upstreams of one
+mod names; // what a host's name stands for
+mod open; // a new connection
 mod pool; // connections that wait for the next request
 mod wire; // one connection
 mod ask; // a request's head on its way out
@@ -16,8 +18,8 @@ mod tunnel; // what has left HTTP
 use std::{
     net::SocketAddr,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -25,6 +27,8 @@ use std::{
 use config::{Protocol, UpstreamAddress};
 use policy::{Fault, Health, HealthChange, Keep, NodeId, NodeLabel, Shared, WorkerId};
 use tokio::sync::Notify;
+
+use self::names::Names;
 
 pub use self::{
     keeper::UpstreamStatus,
@@ -49,8 +53,15 @@ pub struct Upstream {
     suspect: AtomicBool,
     /// Why its last probe has failed.
     trouble: Mutex<Option<String>>,
-    /// What its host's name stands for at present.
-    addresses: Mutex<Arc<[SocketAddr]>>,
+    /// What its host's name stands for at present, and whose turn it is of that.
+    names: Mutex<Names>,
+    turn: AtomicUsize,
+    /// How TLS is spoken to it, if it is.
+    client: Mutex<Option<tls::Client>>,
+    /// Its name stands for something else.
+    moved: Notify,
+    /// Connections fail: its name may stand for something else.
+    failing: Notify,
     /// Its keeper has something to look at.
     changed: Notify,
     since: Instant,
@@ -58,8 +69,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    fn addresses(&self) -> Arc<[SocketAddr]> {
-        Arc::clone(&self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it can be reached, and with which of that to begin.
+    fn addresses_in_turn(&self) -> (Arc<[SocketAddr]>, usize) {
+        (self.names().addresses(), self.turn.fetch_add(1, Relaxed))
+    }
+
+    fn client(&self) -> Option<tls::Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn address(&self) -> &UpstreamAddress {
@@ -95,6 +115,7 @@ impl Upstream {
     /// A request has failed there.
     fn failed(&self, fault: Fault) {
         let now = Instant::now();
+        self.failing.notify_one();
         let change = self.change_health(|health| {
             self.suspect.store(true, Relaxed);
             health.failed(now, fault)

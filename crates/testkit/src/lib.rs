@@ -24,6 +24,8 @@ pub use ports::free_port;
 pub use processes::{descendants, is_alive, processes_of, signal};
 pub use project::{Finished, Project, python};
 pub use running::Running;
-pub use secure::{HandshakeKind, Made, Secure, TLS12, TLS13, Trust, certificate};
+pub use secure::{
+    Accepted, HandshakeKind, Identity, Made, Secure, TLS12, TLS13, Trust, certificate, expired_certificate,
+};
 pub use upstream::{Caller, Upstream};
 pub use wait::{wait_for, wait_within};

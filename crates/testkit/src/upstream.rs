@@ -24,8 +24,8 @@ pub struct Upstream {
 
 /// A connection that brings requests.
 #[derive(Debug)]
-pub struct Caller {
-    stream: TcpStream,
+pub struct Caller<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
@@ -58,9 +58,19 @@ impl Upstream {
             let (stream, _) = self.listener.accept().unwrap();
             stream.set_read_timeout(Some(DEADLINE)).unwrap();
             if stream.peek(&mut [0]).is_ok_and(|count| 0 < count) {
-                return Caller { stream, buffer: Vec::new() };
+                return Caller::over(stream);
             }
         }
+    }
+
+    /// The next connection, whatever it brings.
+    ///
+    /// # Panics
+    /// When the system fails.
+    pub fn accept_any(&self) -> TcpStream {
+        let (stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
     }
 
     /// Answers every request that has no body, or one of known length, with this; until the process ends.
@@ -82,7 +92,22 @@ impl Upstream {
     }
 }
 
-impl Caller {
+impl<S: Read + Write> Caller<S> {
+    /// On a connection that is there.
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::new() }
+    }
+
+    /// The connection itself.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Waits until something has come; false when nothing does.
+    pub fn has_come(&mut self) -> bool {
+        !self.buffer.is_empty() || self.fill().is_ok()
+    }
+
     /// The next request's head, with its empty line.
     pub fn head(&mut self) -> io::Result<String> {
         loop {
@@ -121,28 +146,6 @@ impl Caller {
         self.buffer.is_empty() && !matches!(self.stream.read(&mut [0]), Ok(1..))
     }
 
-    /// Waits for the next byte and leaves it unread.
-    ///
-    /// # Panics
-    /// When none comes.
-    pub fn arrived(&self) {
-        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
-    }
-
-    /// The same connection for another thread, when nothing of it is left unread.
-    ///
-    /// # Panics
-    /// When the system fails.
-    pub fn stream(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
-    }
-
-    /// Sends nothing more.
-    pub fn end(&self) {
-        // It may have gone already, which is the same.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
     fn fill(&mut self) -> io::Result<()> {
         let mut piece = [0; 16 * 1024];
         match self.stream.read(&mut piece)? {
@@ -152,5 +155,21 @@ impl Caller {
                 Ok(())
             }
         }
+    }
+}
+
+impl Caller {
+    /// Waits for the next byte and leaves it unread.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn arrived(&self) {
+        assert_eq!(self.stream.peek(&mut [0]).unwrap(), 1);
+    }
+
+    /// Sends nothing more.
+    pub fn end(&self) {
+        // It may have gone already, which is the same.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 }

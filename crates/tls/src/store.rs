@@ -64,8 +64,22 @@ pub enum StoreError {
     /// The local authority.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// No certificate can be for this name.
+    #[error("{name:?} is no name that a certificate could have")]
+    Name {
+        /// The name.
+        name: String,
+        /// Where it was named.
+        place: String,
+    },
+    /// Nobody could vouch for upstreams.
+    #[error("this machine knows no authority that could vouch for an upstream: {why}")]
+    NoAuthorities {
+        /// In the words of whoever looked for them.
+        why: String,
+    },
     /// The library for TLS.
-    #[error("TLS cannot be served: {0}")]
+    #[error("TLS cannot be spoken: {0}")]
     Library(#[from] rustls::Error),
 }
 

@@ -28,6 +28,8 @@ pub enum Cause {
     ConnectionTimeout,
     /// No upstream takes requests (RFC 9209 `destination_unavailable`).
     DestinationUnavailable,
+    /// The name of an upstream stands for no address (RFC 9209 `dns_error`).
+    DnsError,
     /// Its node or worker was to stop, and the request was not finished within `limits.drain`.
     Draining,
     /// It came in plain HTTP where HTTPS is spoken.
@@ -52,6 +54,10 @@ pub enum Cause {
     RateLimited,
     /// The response is larger than `limits.response`.
     ResponseTooLarge,
+    /// The certificate of an upstream is not to be trusted (RFC 9209 `tls_certificate_error`).
+    TlsCertificateError,
+    /// An upstream does not speak TLS as it should, or not with us (RFC 9209 `tls_protocol_error`).
+    TlsProtocolError,
     /// What an upstream has sent is no response, or one that could be read in two ways.
     UpstreamProtocolError,
     /// Tierce itself failed (RFC 9209 `proxy_internal_error`).
@@ -110,6 +116,7 @@ impl Ending {
             Cause::HttpResponseTimeout | Cause::ConnectionTimeout | Cause::TunnelTimeout => Some(504),
             Cause::HttpResponseIncomplete | Cause::ResponseTooLarge | Cause::WorkerCrashed => Some(502),
             Cause::ConnectionRefused | Cause::ConnectionTerminated | Cause::UpstreamProtocolError => Some(502),
+            Cause::DnsError | Cause::TlsCertificateError | Cause::TlsProtocolError => Some(502),
             Cause::DestinationUnavailable | Cause::Maintenance => Some(503),
             // 503 would say that nothing was done yet and that it may be sent again.
             Cause::Draining if self.phase == Phase::AwaitHead => Some(502),
@@ -121,7 +128,7 @@ impl Ending {
 
 impl Cause {
     /// The words of all causes, by [`Cause::number`].
-    pub const NAMES: [&str; 26] = [
+    pub const NAMES: [&str; 29] = [
         "served",
         "app_exception",
         "app_not_loaded",
@@ -148,6 +155,9 @@ impl Cause {
         "maintenance",
         "rate_limited",
         "response_too_large",
+        "dns_error",
+        "tls_certificate_error",
+        "tls_protocol_error",
     ];
 
     /// Its place in [`Cause::NAMES`].
@@ -179,6 +189,9 @@ impl Cause {
             Self::Maintenance => 23,
             Self::RateLimited => 24,
             Self::ResponseTooLarge => 25,
+            Self::DnsError => 26,
+            Self::TlsCertificateError => 27,
+            Self::TlsProtocolError => 28,
         }
     }
 

@@ -37,7 +37,7 @@ fn what_tls_has_taken_is_sent_when_there_is_room() {
             all.len()
         });
         let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = Stream::Tls(Box::new(TlsAcceptor::from(server).accept(stream).await.unwrap()));
+        let mut stream = Stream::Tls(Box::new(TlsAcceptor::from(server).accept(stream).await.unwrap().into()));
         let mut taken = 0;
         let mut write = async || poll_fn(|context| Poll::Ready(stream.poll_write(context, PIECE))).await;
         while let Poll::Ready(count) = write().await {

@@ -8,7 +8,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::pin,
     rc::Rc,
     sync::Arc,
@@ -16,13 +16,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use config::{Protocol, UpstreamAddress};
+use config::Protocol;
 use http::{Limits, ReceivedHead, Refusal, Version};
 use policy::{Fault, Lease, WorkerId, is_idempotent};
 use units::{Cause, Ending, Phase};
 
 use super::{
     ask::{self, Asked},
+    open::{self, Unreached, open},
     packet,
     pool::{Pool, Pools},
     relay, tunnel,
@@ -38,7 +39,7 @@ use crate::{
     service::Way,
 };
 
-/// One lost SYN is sent again after a second, the next two seconds later.
+/// One lost SYN is sent again after a second, the next two seconds later. A handshake is part of it.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
 /// The first and two more.
@@ -51,10 +52,12 @@ const INTERIM_MAX: u32 = 16;
 const LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, field: 32 * 1024 };
 
 /// Why an attempt has not brought a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Failure {
     /// It was not brought to the upstream at all.
-    NotConnected(Cause),
+    NotConnected(Unreached),
+    /// The upstream has broken off without an answer, and says why.
+    Refused(String),
     /// The connection has ended without a byte of an answer.
     Silent,
     /// What has come is no response, for this reason.
@@ -126,7 +129,7 @@ pub(crate) async fn run(
             }
             Err(failure) => failure,
         };
-        let fault = match failure {
+        let fault = match &failure {
             Failure::Ended(Cause::HttpResponseTimeout) => Some(Fault::Answer),
             Failure::Ended(_) => None,
             _ => Some(Fault::Connection),
@@ -136,7 +139,16 @@ pub(crate) async fn run(
             lease.failed(Instant::now());
         }
         let cause = match failure {
-            Failure::NotConnected(cause) => cause,
+            Failure::NotConnected(unreached) => {
+                if unreached.is_of_tls() {
+                    thread.complain_of_way(&pool.upstream.label.name, unreached.cause, &unreached.to_string());
+                }
+                unreached.cause
+            }
+            Failure::Refused(why) => {
+                thread.complain_of_way(&pool.upstream.label.name, Cause::TlsProtocolError, &why);
+                return Err(Ending::new(Cause::TlsProtocolError, Phase::AwaitHead));
+            }
             Failure::Silent => return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead)),
             Failure::Incomplete => return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead)),
             Failure::Malformed(why) => {
@@ -168,7 +180,8 @@ async fn on_one(
     story: &mut Story,
 ) -> Result<Answered, Failure> {
     let now = Instant::now();
-    if let Some(wire) = pool.take(now, request.method(&connection.input)) {
+    let header = header(connection, request, pool);
+    if let Some(wire) = pool.take(now, request.method(&connection.input), &header) {
         story.handed_over(now, Arc::clone(&pool.upstream.label), 0);
         let (question, asked) = question(connection, request, upload, pool).await?;
         let result = exchange(connection, request, upload, (pools, wire, question, asked), now).await;
@@ -182,7 +195,7 @@ async fn on_one(
     }
     story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
     let (question, asked) = question(connection, request, upload, pool).await?;
-    let wire = connect(connection, upload, pool).await?;
+    let wire = connect(connection, upload, pool, header).await?;
     if pool.upstream.protocol() == Protocol::Uwsgi && upload.go_on(connection) {
         // It cannot say by itself that it wants the body.
         connection.out.extend_from_slice(CONTINUE);
@@ -222,46 +235,47 @@ fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool
     Ok(Answered { pool: Rc::clone(pool), wire, head, length })
 }
 
-/// A new connection, unless the client goes or it takes too long.
-async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool) -> Result<Wire, Failure> {
-    connection.deadline.set(Instant::now(), CONNECT_TIME, Waits::Busy);
-    let mut connecting = pin!(open(pool));
-    poll_fn(|context| {
-        if let Poll::Ready(opened) = connecting.as_mut().poll(context) {
-            return Poll::Ready(opened.map_err(|error| {
-                let cause = match error.kind() {
-                    io::ErrorKind::TimedOut => Cause::ConnectionTimeout,
-                    _ => Cause::ConnectionRefused,
-                };
-                Failure::NotConnected(cause)
-            }));
-        }
-        if upload.is_complete()
-            && let Poll::Ready(Filled::Broken) = connection.poll_gone(context, upload.end())
-        {
-            return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
-        }
-        if connection.deadline.poll(context) {
-            return Poll::Ready(Err(Failure::NotConnected(Cause::ConnectionTimeout)));
-        }
-        Poll::Pending
-    })
-    .await
+/// With what a connection for this client begins; nothing, where the upstream does not want to know it so.
+fn header(connection: &Connection, request: &Request<'_>, pool: &Pool) -> Vec<u8> {
+    let Some(version) = pool.upstream.config.proxy_protocol else { return Vec::new() };
+    let peer = &connection.peer;
+    let (ip, port) = request.told.as_ref().map_or((peer.ip, peer.port), |told| (told.address, told.port));
+    let ends = ip.map(|ip| {
+        let client = SocketAddr::new(ip, port);
+        (client, connection.local_address().unwrap_or_else(|| nowhere_beside(client)))
+    });
+    open::header(Some(version), ends)
 }
 
-/// The first address that takes a connection.
-async fn open(pool: &Pool) -> io::Result<Wire> {
-    if let UpstreamAddress::Unix { path } = pool.upstream.address() {
-        return Wire::connect_unix(path).await;
-    }
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in pool.upstream.addresses().iter() {
-        match Wire::connect_tcp(*address).await {
-            Ok(wire) => return Ok(wire),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+/// A client whom a gateway at a socket in the file system has named has come in at no address.
+fn nowhere_beside(client: SocketAddr) -> SocketAddr {
+    let ip = if client.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    SocketAddr::new(ip, 0)
+}
+
+/// A new connection, unless the client goes or it takes too long.
+async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool, header: Vec<u8>) -> Result<Wire, Failure> {
+    connection.deadline.set(Instant::now(), CONNECT_TIME, Waits::Busy);
+    let opened = {
+        let mut opening = pin!(open(&pool.upstream, &header));
+        poll_fn(|context| {
+            if let Poll::Ready(opened) = opening.as_mut().poll(context) {
+                return Poll::Ready(opened.map_err(Failure::NotConnected));
+            }
+            if upload.is_complete()
+                && let Poll::Ready(Filled::Broken) = connection.poll_gone(context, upload.end())
+            {
+                return Poll::Ready(Err(Failure::Ended(Cause::ClientClosed)));
+            }
+            if connection.deadline.poll(context) {
+                return Poll::Ready(Err(Failure::NotConnected(Unreached::in_time())));
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    let (stream, address) = opened?;
+    Ok(Wire::new(stream, address, header))
 }
 
 /// Sends the request and waits for the head of its final response.
@@ -311,7 +325,7 @@ fn poll_head(
                 Err(failure) => return Poll::Ready(Err(failure)),
             },
             Poll::Ready(Came::End | Came::Broken) if wire.input.is_empty() && awaited.interim == 0 => {
-                return Poll::Ready(Err(Failure::Silent));
+                return Poll::Ready(Err(wire.refusal.take().map_or(Failure::Silent, Failure::Refused)));
             }
             Poll::Ready(Came::End | Came::Broken) => {
                 return Poll::Ready(Err(Failure::Incomplete));

@@ -6,8 +6,10 @@
 use std::{
     hash::{BuildHasher, RandomState},
     io,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,14 +19,20 @@ use policy::{Fault, Health, HealthChange, HealthRules, HealthState, Load, NodeLa
 use telemetry::LogSink;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
     sync::{Notify, watch},
     task::{JoinHandle, spawn_local},
     time::timeout,
 };
 
-use super::{Upstream, UpstreamTable};
-use crate::service::{Backend, Service};
+use super::{
+    Upstream, UpstreamTable,
+    names::{self, Names},
+    open,
+};
+use crate::{
+    service::{Backend, Service},
+    stream::Stream,
+};
 
 /// A probe that takes longer has failed.
 const PROBE_TIME: Duration = Duration::from_secs(1);
@@ -81,7 +89,7 @@ impl Keeper {
     /// has. Returns the addresses of those that came, and of those that went.
     pub(super) fn follow(
         &mut self,
-        config: &config::Config,
+        (config, clients): (&config::Config, &tls::Clients),
         wanted: &[config::Upstream],
     ) -> (Vec<String>, Vec<String>) {
         let now = Instant::now();
@@ -102,11 +110,13 @@ impl Keeper {
         // How they are probed may have changed: what is known of them stays.
         for (upstream, task) in stay {
             task.abort();
+            // Files that are named may hold something else by now.
+            *upstream.client.lock().unwrap_or_else(PoisonError::into_inner) = clients.of(&upstream.config);
             self.keep(upstream, &probe);
         }
         for wanted in wanted {
             if !self.tasks.iter().any(|(upstream, _)| upstream.config == *wanted) {
-                let upstream = Arc::new(self.add(wanted, &probe));
+                let upstream = Arc::new(Upstream::new(wanted, clients.of(wanted), &probe, &self.shared));
                 came.push(upstream.label.name.clone());
                 self.keep(upstream, &probe);
             }
@@ -120,35 +130,14 @@ impl Keeper {
         self.tasks.iter().map(|(upstream, _)| upstream)
     }
 
-    fn add(&self, config: &config::Upstream, probe: &config::Health) -> Upstream {
-        let rank = match config.role {
-            UpstreamRole::Usual => Rank::Usual,
-            UpstreamRole::Backup => Rank::Backup,
-        };
-        let name = config.address.to_string();
-        let (node, worker) = self.shared.change(Instant::now(), |dispatch| {
-            let (node, worker) = dispatch.add_upstream(config.weight, rank, config.max_concurrency);
-            dispatch.name_node(node, &name);
-            (node, worker)
-        });
-        let rules = HealthRules { fall: probe.fail, rise: probe.rise };
-        Upstream {
-            config: config.clone(),
-            node,
-            worker,
-            label: Arc::new(NodeLabel { name, generation: 1 }),
-            health: Mutex::new(Health::new(rules)),
-            suspect: AtomicBool::new(false),
-            trouble: Mutex::default(),
-            addresses: Mutex::new(Arc::default()),
-            changed: Notify::new(),
-            since: Instant::now(),
-            shared: Arc::clone(&self.shared),
-        }
-    }
-
     fn keep(&mut self, upstream: Arc<Upstream>, probe: &Arc<config::Health>) {
-        let task = watch_over(Arc::clone(&upstream), Arc::clone(probe), self.sink.clone());
+        let (known, probe, sink) = (Arc::clone(&upstream), Arc::clone(probe), self.sink.clone());
+        let task = async move {
+            // After a reload it is known already.
+            let is_known = !known.names().addresses().is_empty();
+            let due = if is_known { Instant::now() } else { names::look_up(&known, &names::system, &sink).await };
+            tokio::join!(names::follow(&known, &names::system, &sink, due), watch_over(&known, &probe, &sink));
+        };
         self.tasks.push((upstream, spawn_local(task)));
     }
 }
@@ -160,14 +149,14 @@ impl Drop for Keeper {
 }
 
 /// The life of an upstream: one probe after the other, and what requests have met in between.
-async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: LogSink) {
+async fn watch_over(upstream: &Upstream, rules: &config::Health, sink: &LogSink) {
     let name = upstream.label.name.as_str();
     let mut next = Instant::now();
     let jitter = Jitter::default();
     loop {
         let now = Instant::now();
         if next <= now {
-            let probed = upstream.probe(&rules).await;
+            let probed = upstream.probe(rules).await;
             let change = upstream.change_health(|health| health.probed(probed.is_ok()));
             if let Some(change) = change {
                 upstream.apply(change);
@@ -183,6 +172,9 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
             {
                 sink.message(&format!("{name} gets no requests yet: {why}"));
             }
+            if probed.is_err() {
+                upstream.failing.notify_one();
+            }
             upstream.set_trouble(probed.err());
             let every = if starting { rules.every.min(STARTING_EVERY) } else { rules.every };
             next = Instant::now() + jitter.vary(every);
@@ -194,9 +186,13 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
         let changed = tokio::select! {
             () = tokio::time::sleep_until(until.into()) => false,
             () = upstream.changed.notified() => true,
+            () = upstream.moved.notified() => {
+                next = Instant::now();
+                continue;
+            }
         };
         if changed {
-            upstream.tell(&sink);
+            upstream.tell(sink);
         } else if let Some(change) = upstream.change_health(|health| health.look(Instant::now())) {
             upstream.apply(change);
         }
@@ -204,6 +200,42 @@ async fn watch_over(upstream: Arc<Upstream>, rules: Arc<config::Health>, sink: L
 }
 
 impl Upstream {
+    pub(super) fn new(
+        config: &config::Upstream,
+        client: Option<tls::Client>,
+        probe: &config::Health,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let rank = match config.role {
+            UpstreamRole::Usual => Rank::Usual,
+            UpstreamRole::Backup => Rank::Backup,
+        };
+        let name = config.address.to_string();
+        let (node, worker) = shared.change(Instant::now(), |dispatch| {
+            let (node, worker) = dispatch.add_upstream(config.weight, rank, config.max_concurrency);
+            dispatch.name_node(node, &name);
+            (node, worker)
+        });
+        let rules = HealthRules { fall: probe.fail, rise: probe.rise };
+        Self {
+            config: config.clone(),
+            node,
+            worker,
+            label: Arc::new(NodeLabel { name, generation: 1 }),
+            health: Mutex::new(Health::new(rules)),
+            suspect: AtomicBool::new(false),
+            trouble: Mutex::default(),
+            names: Mutex::new(Names::of(&config.address)),
+            turn: AtomicUsize::new(0),
+            client: Mutex::new(client),
+            moved: Notify::new(),
+            failing: Notify::new(),
+            changed: Notify::new(),
+            since: Instant::now(),
+            shared: Arc::clone(shared),
+        }
+    }
+
     /// Changes how it takes part; returns how it does now, and how many requests it has.
     pub fn stand(&self, change: impl FnOnce(&mut Standing)) -> (Standing, u64) {
         let standing = self.shared.change(Instant::now(), |dispatch| {
@@ -263,10 +295,15 @@ impl Upstream {
             UpstreamAddress::Unix { .. } => String::new(),
         };
         let (state, trouble) = match self.state() {
+            // It is not that it takes its time.
+            HealthState::Starting if self.names().trouble().is_some() => ("unhealthy", self.trouble()),
             HealthState::Starting => ("starting", self.trouble()),
             HealthState::Ready => ("ready", None),
             HealthState::Unhealthy => ("unhealthy", self.trouble()),
-            HealthState::Ejected { fault, .. } => ("unhealthy", Some(why(fault).to_owned())),
+            HealthState::Ejected { fault, .. } => {
+                let last = self.trouble().map(|why| format!(": {why}")).unwrap_or_default();
+                ("unhealthy", Some(format!("{}{last}", why(fault))))
+            }
             HealthState::Trial { .. } => ("unhealthy", Some("it gets one request, to see how it is".to_owned())),
         };
         let load = self.shared.load(self.worker);
@@ -274,20 +311,24 @@ impl Upstream {
         UpstreamStatus { address: self.label.name.clone(), host, state, trouble, load, standing, since: self.since }
     }
 
-    /// Looks its name up, connects, and asks for the path if there is one.
+    /// Connects, and asks for the path if there is one.
     async fn probe(&self, rules: &config::Health) -> Result<(), String> {
+        let host = match &self.config.address {
+            UpstreamAddress::Unix { .. } => "localhost",
+            UpstreamAddress::Tcp { .. } => self.label.name.as_str(),
+        };
         let probe = async {
-            match &self.config.address {
-                UpstreamAddress::Unix { path } => {
-                    let stream = UnixStream::connect(path).await.map_err(|error| format!("cannot connect: {error}"))?;
-                    ask(stream, self.protocol(), rules.path.as_deref(), "localhost").await
-                }
-                UpstreamAddress::Tcp { host, port } => {
-                    let addresses = resolve(host, *port).await?;
-                    *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.clone();
-                    let stream = TcpStream::connect(&addresses[..]).await;
-                    let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
-                    ask(stream, self.protocol(), rules.path.as_deref(), &self.label.name).await
+            let header = open::header(self.config.proxy_protocol, None);
+            let (stream, _) = open::open(self, &header).await.map_err(|unreached| unreached.to_string())?;
+            let (protocol, path) = (self.protocol(), rules.path.as_deref());
+            match stream {
+                Stream::Tcp(stream) => ask(stream, protocol, path, host).await,
+                Stream::Unix(stream) => ask(stream, protocol, path, host).await,
+                Stream::Tls(mut stream) => {
+                    ask(&mut stream, protocol, path, host).await?;
+                    // It has answered: that it does not hear the end of it is no matter.
+                    let _ = stream.shutdown().await;
+                    Ok(())
                 }
             }
         };
@@ -305,19 +346,6 @@ fn why(fault: Fault) -> &'static str {
     }
 }
 
-async fn resolve(host: &str, port: u16) -> Result<Arc<[SocketAddr]>, String> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(Arc::new([SocketAddr::new(ip, port)]));
-    }
-    match tokio::net::lookup_host((host, port)).await {
-        Ok(found) => {
-            let found: Vec<_> = found.collect();
-            if found.is_empty() { Err(format!("{host} has no address")) } else { Ok(found.into()) }
-        }
-        Err(error) => Err(format!("{host} has no address: {error}")),
-    }
-}
-
 /// Asks for `path`, if there is one: 2xx and 3xx pass.
 async fn ask(
     mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin,
@@ -326,7 +354,10 @@ async fn ask(
     host: &str,
 ) -> Result<(), String> {
     let Some(path) = path else { return Ok(()) };
-    let failed = |error: io::Error| format!("GET {path}: {error}");
+    let failed = |error: io::Error| match tls::refusal(&error) {
+        Some(why) => why,
+        None => format!("GET {path}: {error}"),
+    };
     let question = match protocol {
         Protocol::Http | Protocol::Https => {
             let fields = format!("Host: {host}\r\nUser-Agent: tierce-probe\r\nConnection: close\r\n");
@@ -335,6 +366,7 @@ async fn ask(
         Protocol::Uwsgi => packet(path, host).map_err(|refusal| format!("GET {path}: {}", refusal.why))?,
     };
     stream.write_all(&question).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
     let (mut input, mut head) = (Vec::new(), ReceivedHead::default());
     loop {
         if stream.read_buf(&mut input).await.map_err(failed)? == 0 {

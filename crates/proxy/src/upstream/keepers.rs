@@ -29,7 +29,7 @@ pub struct Followed {
 
 impl Keepers {
     /// Keeps those of the configuration from now on.
-    pub fn start(config: &Config, sink: &LogSink) -> Self {
+    pub fn start(config: (&Config, &tls::Clients), sink: &LogSink) -> Self {
         let mut keepers = Self { list: Vec::new(), sink: sink.clone() };
         keepers.follow(config);
         keepers
@@ -37,7 +37,7 @@ impl Keepers {
 
     /// Follows the configuration: services that have gone finish what they have, without probes. Bounds and balancing of
     /// those that there are now are set by whoever calls, through [`Self::services`].
-    pub fn follow(&mut self, config: &Config) -> Followed {
+    pub fn follow(&mut self, (config, clients): (&Config, &tls::Clients)) -> Followed {
         let wanted = config.services();
         let mut before = std::mem::take(&mut self.list);
         let several = 1 < before.len().max(wanted.len());
@@ -51,7 +51,7 @@ impl Keepers {
                     Keeper::new(&name, shared, &self.sink)
                 }
             };
-            let (came, went) = keeper.follow(config, &upstreams);
+            let (came, went) = keeper.follow((config, clients), &upstreams);
             followed.came.extend(came.into_iter().map(|address| shown(&name, address)));
             followed.went.extend(went.into_iter().map(|address| shown(&name, address)));
             self.list.push(keeper);

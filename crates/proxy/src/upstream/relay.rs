@@ -103,7 +103,7 @@ pub(super) fn finish(connection: &Connection, upload: &Upload, answered: Answere
 /// Whether the connection can carry another request, once the response has been read to its end. Bytes behind that belong to
 /// nobody.
 fn is_clean(upload: &Upload, wire: &Wire, head: &ReceivedHead) -> bool {
-    head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.out.is_empty() && wire.input.is_empty()
+    head.keep_alive && upload.is_complete() && !wire.is_deaf && wire.is_flushed() && wire.input.is_empty()
 }
 
 /// `Keep-Alive: timeout=5`, as most servers say it.

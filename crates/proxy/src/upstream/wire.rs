@@ -6,12 +6,8 @@
 use std::{
     io,
     net::SocketAddr,
-    path::Path,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
 };
-
-use socket2::SockRef;
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     buffers::{LONG, SHORT},
@@ -29,7 +25,7 @@ pub(super) enum Came {
     More,
     /// Nothing will follow.
     End,
-    /// It was reset.
+    /// It was reset, or has ended without saying so where that is to be said (TLS): somebody may have cut it off.
     Broken,
 }
 
@@ -44,6 +40,12 @@ pub(super) enum Expects {
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
+    /// Where it leads, if that can change.
+    pub(super) address: Option<SocketAddr>,
+    /// With what it has begun: it is for those only for whom it would be the same.
+    pub(super) header: Vec<u8>,
+    /// Why the upstream has broken it off, if it has said so.
+    pub(super) refusal: Option<String>,
     pub(super) input: Vec<u8>,
     pub(super) out: Vec<u8>,
     /// Nothing more can be sent: the upstream has closed its side, or all of it.
@@ -51,19 +53,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream) -> Self {
-        Self { stream, input: Vec::new(), out: Vec::new(), is_deaf: false }
-    }
-
-    pub(super) async fn connect_tcp(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        SockRef::from(&stream).set_keepalive(true)?;
-        Ok(Self::new(Stream::Tcp(stream)))
-    }
-
-    pub(super) async fn connect_unix(path: &Path) -> io::Result<Self> {
-        Ok(Self::new(Stream::Unix(UnixStream::connect(path).await?)))
+    pub(super) fn new(stream: Stream, address: Option<SocketAddr>, header: Vec<u8>) -> Self {
+        Self { stream, address, header, refusal: None, input: Vec::new(), out: Vec::new(), is_deaf: false }
     }
 
     /// Appends what has arrived to `input`.
@@ -90,7 +81,10 @@ impl Wire {
                 Poll::Ready(Ok(0)) => Poll::Ready(Came::End),
                 Poll::Ready(Ok(_)) => Poll::Ready(Came::More),
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Poll::Ready(Err(_)) => Poll::Ready(Came::Broken),
+                Poll::Ready(Err(error)) => {
+                    self.refusal = tls::refusal(&error);
+                    Poll::Ready(Came::Broken)
+                }
             };
         }
     }
@@ -114,12 +108,20 @@ impl Wire {
             }
         }
         self.out.clear();
+        if !self.is_deaf && self.stream.holds_bytes() && ready!(self.stream.poll_flush(context)).is_err() {
+            self.is_deaf = true;
+        }
         Poll::Ready(())
     }
 
     /// Says that nothing more will be sent; what the upstream sends is still read.
     pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.stream.poll_shutdown_write(context)
+    }
+
+    /// Whether everything has been sent.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.out.is_empty() && !self.stream.holds_bytes()
     }
 
     /// Whether an idle connection is still as it was left: open, and silent (a response without a request would be the next
@@ -133,5 +135,14 @@ impl Wire {
     pub(super) fn rest(&mut self, thread: &Thread) {
         thread.buffers.put(std::mem::take(&mut self.input));
         thread.buffers.put(std::mem::take(&mut self.out));
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.stream.says_goodbye() {
+            // As far as there is room for it: nobody waits.
+            let _ = self.stream.poll_shutdown_write(&mut Context::from_waker(Waker::noop()));
+        }
     }
 }
