@@ -153,7 +153,7 @@ def nginx_peer(install, work):
         least = ["least_conn;"] if work.care is Care.ALL else []
         pool = [f"keepalive {work.kept}; keepalive_requests 1000000000;"]
         hop = ["proxy_pass http://upstreams;", "proxy_http_version 1.1;", 'proxy_set_header Connection "";']
-        hop += [f"proxy_buffers {2 + work.size // 16384} 16k;"] if work.size > 8192 else []
+        hop += [f"proxy_buffers {2 + work.size // 16384} 16k;"] if work.size > 32768 else []  # what its default holds
         if work.care is Care.ALL:
             hop += ["proxy_connect_timeout 1s;", "proxy_read_timeout 2s;", f"proxy_next_upstream_tries {TRIES};"]
             hop += ["proxy_next_upstream error timeout http_500 http_502 http_503 http_504;"]
