@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use config::{ProxyVersion, UpstreamAddress};
+use config::{Protocol, ProxyVersion, UpstreamAddress};
 use socket2::SockRef;
 use tokio::{
     net::{TcpStream, UnixStream},
@@ -89,6 +89,10 @@ pub(super) async fn open(upstream: &Upstream, header: &[u8]) -> Result<Opened, U
     match (upstream.client(), stream) {
         // Boxed, as most connections do without.
         (Some(client), Stream::Tcp(stream)) => Ok((Box::pin(shake_hands(stream, client)).await?, address)),
+        // Never in plain where TLS is wanted.
+        (None, _) if upstream.protocol() == Protocol::Https => {
+            Err(Unreached { cause: Cause::TlsProtocolError, why: "there is nothing to speak TLS with".to_owned() })
+        }
         (_, stream) => Ok((stream, address)),
     }
 }
