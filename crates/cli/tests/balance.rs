@@ -15,13 +15,21 @@ const ANSWERS: [&str; 3] = [
 ];
 
 fn ask(client: &mut Client, fields: &str) -> Response {
-    client.send(format!("GET /path?query HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).unwrap();
+    ask_for(client, "/path?query", fields)
+}
+
+fn ask_for(client: &mut Client, target: &str, fields: &str) -> Response {
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).unwrap();
     client.response().unwrap()
 }
 
 /// The node that has answered, and the cookie that it has set.
 fn stuck(client: &mut Client, fields: &str) -> (String, Option<String>) {
-    let response = ask(client, fields);
+    stuck_at(client, "/", fields)
+}
+
+fn stuck_at(client: &mut Client, target: &str, fields: &str) -> (String, Option<String>) {
+    let response = ask_for(client, target, fields);
     let node = response.field("x-served-by").unwrap().split('/').next().unwrap().to_owned();
     (node, response.field("set-cookie").map(str::to_owned))
 }
@@ -62,6 +70,47 @@ fn clients_stick_to_a_node_by_a_cookie_that_nobody_can_make_up() {
     assert_eq!(stuck(&mut running.client(), &brings), (node, None));
     let secret = project.path().join(".tierce/secret");
     assert_eq!(secret.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn clients_stick_in_each_service_also_in_one_that_comes_with_a_reload() {
+    let upstreams = [(); 2].map(|()| Upstream::new());
+    let urls: Vec<_> = upstreams.iter().map(Upstream::url).collect();
+    upstreams.into_iter().for_each(|upstream| upstream.answer_all(ANSWERS[0]));
+    let route = |name: &str| format!("[[route]]\npath = \"/{name}\"\nupstream = {urls:?}\nname = \"{name}\"\n");
+    let keys =
+        |routes: &str| format!("upstream = {urls:?}\nhealth.every = \"1h\"\nexpose = true\nsticky = true\n{routes}");
+    let project = Project::new(TIERCE, "", &keys(&route("api")));
+    let running = project.up(&["--access-log", "off"]);
+    let ready = |count: usize| {
+        wait_for("all to be ready", || {
+            let ps = running.ps();
+            let items = ps["items"].as_array().unwrap();
+            items.len() == count && items.iter().all(|item| item["state"] == "ready")
+        });
+    };
+    ready(4);
+    let mut client = running.client();
+    let mut first = |target: &str, name: &str| {
+        let (node, cookie) = stuck_at(&mut client, target, "");
+        let value = cookie.unwrap().strip_prefix(&format!("{name}=")).unwrap()[..32].to_owned();
+        (node, value)
+    };
+    let ((main, main_value), (api, api_value)) = (first("/", "tierce_node"), first("/api", "tierce_node-api"));
+    let brings = format!("Cookie: tierce_node={main_value}; tierce_node-api={api_value}\r\n");
+    for _ in 0..6 {
+        assert_eq!(stuck_at(&mut client, "/", &brings), (main.clone(), None));
+        assert_eq!(stuck_at(&mut client, "/api", &brings), (api.clone(), None));
+    }
+    // Both have the same upstreams, and what names one of them here says nothing there.
+    let swapped = format!("Cookie: tierce_node={api_value}; tierce_node-api={main_value}\r\n");
+    assert!(["/", "/api"].iter().all(|target| stuck_at(&mut client, target, &swapped).1.is_some()));
+    project.write("tierce.toml", &project.config(&keys(&(route("api") + &route("new")))));
+    project.ok(&["reload"]);
+    ready(6);
+    let (_, cookie) = stuck_at(&mut client, "/new", &brings);
+    assert!(cookie.unwrap().starts_with("tierce_node-new="));
+    assert_eq!(stuck_at(&mut client, "/api", &brings), (api, None));
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(crate) const KEYS: &[Key] = &[
         "true, false or `{ cookie = NAME }`",
         "false",
         "",
-        "Whether clients stay with the node that has answered them first, by a cookie (`tierce_node`) that names it to nobody else. A request waits for its node, at most `limits.queue`, as long as that takes requests, and goes elsewhere when it does not, for example after `tierce drain`.",
+        "Whether clients stay with the node that has answered them first, by a cookie (`tierce_node`; `tierce_node-NAME` for a service of routes) that names it to nobody else. A request waits for its node, at most `limits.queue`, as long as that takes requests, and goes elsewhere when it does not, for example after `tierce drain`.",
     ),
     key(
         "slow_start",

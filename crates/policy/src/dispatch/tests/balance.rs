@@ -313,16 +313,23 @@ fn an_upstream_that_starts_slowly_has_its_part_little_by_little_and_never_nothin
     }
 }
 
+/// Whether the dispatch is told that a request has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failures {
+    Told,
+    Untold,
+}
+
 /// Forty clients ask four upstreams, each on and on, of which the first fails at once. How many requests that one gets, of
 /// a hundred.
-fn black_hole(balance: Balance, seed: u64) -> f64 {
+fn black_hole(balance: Balance, failures: Failures, seed: u64) -> f64 {
     let mut chance = Chance::new(seed);
     let (mut dispatch, ids) = balanced(balance, &[1; 4]);
     let began = Instant::now();
     let mut now = began;
     let mut ends: BTreeMap<(Duration, u32), (WorkerId, Duration)> = BTreeMap::new();
     let (mut number, mut failed, mut all) = (0, 0, 0);
-    while now < began + 20 * SECOND {
+    while all < 40_000 {
         dispatch.advance(now);
         while ends.len() < 40 {
             number += 1;
@@ -336,7 +343,9 @@ fn black_hole(balance: Balance, seed: u64) -> f64 {
         all += 1;
         if worker == ids[0] {
             failed += 1;
-            dispatch.fail(now, worker);
+            if failures == Failures::Told {
+                dispatch.fail(now, worker);
+            }
             dispatch.end(worker, Stage::Started, Duration::ZERO);
         } else {
             dispatch.end(worker, Stage::Started, takes);
@@ -349,11 +358,17 @@ fn black_hole(balance: Balance, seed: u64) -> f64 {
 fn who_fails_at_once_is_no_black_hole() {
     for balance in [Balance::LeastOutstanding, Balance::RandomTwo, Balance::ConsistentHash] {
         check(
-            |seed| black_hole(balance, seed),
+            |seed| black_hole(balance, Failures::Told, seed),
             |part| format!("{part:.0} %"),
             |part| assert!(*part < 35.0, "{part:.0} %"),
         );
     }
+    // It would be one if failures did not weigh anything.
+    check(
+        |seed| black_hole(Balance::LeastOutstanding, Failures::Untold, seed),
+        |part| format!("{part:.0} %"),
+        |part| assert!(90.0 < *part, "{part:.0} %"),
+    );
 }
 
 #[test]
