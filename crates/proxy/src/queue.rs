@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use policy::{Lease, Ticket, Turn, Wish};
+use policy::{Lease, Queued, Ticket, Turn, Wish};
 use units::{Cause, Ending, Phase};
 
 use crate::{
@@ -26,7 +26,7 @@ pub(crate) async fn admit(
     behind: usize,
 ) -> Result<Lease, Ending> {
     let turn = way.shared().admit(Instant::now(), wish);
-    wait(connection, way, turn, until, behind).await
+    take(connection, way, turn, (until, behind)).await
 }
 
 /// The same for one that comes back: it keeps its place in the order.
@@ -38,22 +38,25 @@ pub(crate) async fn readmit(
     behind: usize,
 ) -> Result<Lease, Ending> {
     let turn = way.shared().readmit(Instant::now(), ticket);
-    wait(connection, way, turn, until, behind).await
+    take(connection, way, turn, (until, behind)).await
+}
+
+async fn take(connection: &mut Connection, way: &Way, turn: Turn, limits: (Instant, usize)) -> Result<Lease, Ending> {
+    match turn {
+        Turn::Go(lease) => Ok(lease),
+        Turn::Full => Err(Ending::new(Cause::QueueFull, Phase::Queue)),
+        Turn::Shut => Err(Ending::new(Cause::AppNotLoaded, Phase::Queue)),
+        // Apart, so that what waiting needs costs those no memory who do not wait.
+        Turn::Wait(queued) => Box::pin(wait(connection, way, queued, limits)).await,
+    }
 }
 
 async fn wait(
     connection: &mut Connection,
     way: &Way,
-    turn: Turn,
-    until: Instant,
-    behind: usize,
+    mut queued: Queued,
+    (until, behind): (Instant, usize),
 ) -> Result<Lease, Ending> {
-    let mut queued = match turn {
-        Turn::Go(lease) => return Ok(lease),
-        Turn::Full => return Err(Ending::new(Cause::QueueFull, Phase::Queue)),
-        Turn::Shut => return Err(Ending::new(Cause::AppNotLoaded, Phase::Queue)),
-        Turn::Wait(queued) => queued,
-    };
     let now = Instant::now();
     connection.deadline.set(now, until.saturating_duration_since(now), Waits::Busy);
     if let Way::Workers { links, .. } = way {

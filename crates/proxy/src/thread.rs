@@ -271,16 +271,17 @@ impl Thread {
             // Apart, so that what comes first where it has to costs no memory elsewhere.
             spawn_local(async move {
                 let arriving = Box::pin(arrive::arrive(stream, peer, Rc::clone(&counted.0)));
-                if let Some(connection) = arriving.await {
+                if let Some(mut connection) = arriving.await {
                     connection.serve().await;
                 }
                 drop(counted);
             });
             return;
         }
-        let connection = Connection::new(stream, peer, Rc::clone(self));
+        let mut connection = Connection::new(stream, peer, Rc::clone(self));
         spawn_local(async move {
             connection.serve().await;
+            drop(connection);
             drop(counted);
         });
     }

@@ -72,7 +72,8 @@ enum Failure {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) pool: Rc<Pool>,
-    pub(super) wire: Wire,
+    /// Boxed, as it goes from hand to hand with every request.
+    pub(super) wire: Box<Wire>,
     pub(super) head: ReceivedHead,
     /// How many bytes of the input it takes.
     pub(super) length: usize,
@@ -195,7 +196,8 @@ async fn on_one(
     }
     story.handed_over(Instant::now(), Arc::clone(&pool.upstream.label), 0);
     let (question, asked) = question(connection, request, upload, pool).await?;
-    let wire = connect(connection, upload, pool, header).await?;
+    // Boxed, as most requests find a connection.
+    let wire = Box::pin(connect(connection, upload, pool, header)).await?;
     if pool.upstream.protocol() == Protocol::Uwsgi && upload.go_on(connection) {
         // It cannot say by itself that it wants the body.
         connection.out.extend_from_slice(CONTINUE);
@@ -226,7 +228,7 @@ async fn question(
     Ok((out, asked))
 }
 
-fn answered(result: Result<(Wire, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
+fn answered(result: Result<(Box<Wire>, ReceivedHead, usize), Failure>, pool: &Rc<Pool>) -> Result<Answered, Failure> {
     let (wire, head, length) = result?;
     match Fault::of_status(head.status) {
         Some(fault) => pool.upstream.failed(fault),
@@ -254,7 +256,12 @@ fn nowhere_beside(client: SocketAddr) -> SocketAddr {
 }
 
 /// A new connection, unless the client goes or it takes too long.
-async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool, header: Vec<u8>) -> Result<Wire, Failure> {
+async fn connect(
+    connection: &mut Connection,
+    upload: &Upload,
+    pool: &Pool,
+    header: Vec<u8>,
+) -> Result<Box<Wire>, Failure> {
     connection.deadline.set(Instant::now(), CONNECT_TIME, Waits::Busy);
     let opened = {
         let mut opening = pin!(open(&pool.upstream, &header));
@@ -275,7 +282,7 @@ async fn connect(connection: &mut Connection, upload: &Upload, pool: &Pool, head
         .await
     };
     let (stream, address) = opened?;
-    Ok(Wire::new(stream, address, header))
+    Ok(Box::new(Wire::new(stream, address, header)))
 }
 
 /// Sends the request and waits for the head of its final response.
@@ -283,9 +290,9 @@ async fn exchange(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,
-    (pools, mut wire, question, asked): (&Pools, Wire, Vec<u8>, Asked),
+    (pools, mut wire, question, asked): (&Pools, Box<Wire>, Vec<u8>, Asked),
     now: Instant,
-) -> Result<(Wire, ReceivedHead, usize), Failure> {
+) -> Result<(Box<Wire>, ReceivedHead, usize), Failure> {
     wire.out = question;
     connection.deadline.set(now, request.time, Waits::Busy);
     let mut head = pools.take_head();

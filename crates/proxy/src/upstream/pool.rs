@@ -52,7 +52,7 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    wire: Wire,
+    wire: Box<Wire>,
     since: Instant,
     until: Instant,
 }
@@ -144,7 +144,7 @@ impl Pool {
     }
 
     /// An idle connection for a request with this method, if there is one that still stands and has begun with this header.
-    pub(super) fn take(&self, now: Instant, method: &[u8], header: &[u8]) -> Option<Wire> {
+    pub(super) fn take(&self, now: Instant, method: &[u8], header: &[u8]) -> Option<Box<Wire>> {
         let mut idle = self.idle.borrow_mut();
         // Whoever uses it will say by whom it is to be woken.
         let mut context = Context::from_waker(Waker::noop());
@@ -161,7 +161,7 @@ impl Pool {
     }
 
     /// Keeps a connection; `allowed` is how long the upstream says that it does so.
-    pub(super) fn put(&self, wire: Wire, now: Instant, allowed: Option<Duration>) {
+    pub(super) fn put(&self, wire: Box<Wire>, now: Instant, allowed: Option<Duration>) {
         let has_gone = wire.address.is_some_and(|address| !self.addresses.borrow().contains(&address));
         // In uwsgi a connection is for one request.
         if self.closed.get() || has_gone || self.upstream.protocol() == Protocol::Uwsgi {
@@ -215,10 +215,13 @@ mod tests {
         }
 
         /// Both ends of a connection that begins with `header`.
-        async fn connect(&self, header: &[u8]) -> (Wire, std::net::TcpStream) {
+        async fn connect(&self, header: &[u8]) -> (Box<Wire>, std::net::TcpStream) {
             let address = self.listener.local_addr().unwrap();
             let stream = tokio::net::TcpStream::connect(address).await.unwrap();
-            (Wire::new(Stream::Tcp(stream), Some(address), header.to_vec()), self.listener.accept().unwrap().0)
+            (
+                Box::new(Wire::new(Stream::Tcp(stream), Some(address), header.to_vec())),
+                self.listener.accept().unwrap().0,
+            )
         }
     }
 
