@@ -27,9 +27,11 @@ pub(crate) fn install(package: &str, needed: &'static str) -> Result<()> {
         bail!("{needed}");
     }
     eprintln!("== installing {package}");
-    let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--no-install-recommends", package]).env("DEBIAN_FRONTEND", "noninteractive");
-    run(&mut install).context(needed)
+    // A machine that is new has no list of packages, or an old one.
+    for words in [&["update", "--quiet"][..], &["install", "--yes", "--no-install-recommends", package]] {
+        run(Command::new("apt-get").args(words).env("DEBIAN_FRONTEND", "noninteractive")).context(needed)?;
+    }
+    Ok(())
 }
 
 /// Where a shell finds it, or where Debian keeps it.
