@@ -331,6 +331,21 @@ impl Connection {
         self.stream.poll_shutdown_write(context)
     }
 
+    /// Sends what there is of a response on its way, and ends its deadline with that.
+    pub(crate) fn poll_unsent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Cause>> {
+        if !self.has_unsent() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_flush(context).map(|sent| match sent {
+            Sent::All => {
+                self.deadline.clear();
+                Ok(())
+            }
+            Sent::Broken => Err(Cause::ClientClosed),
+            Sent::TimedOut => Err(Cause::ClientTimedOut),
+        })
+    }
+
     /// Sends some bytes of a file, and tells how many; `out` has to be empty.
     pub(crate) fn poll_send_file(
         &mut self,

@@ -9,7 +9,7 @@ use std::{
     future::poll_fn,
     io::Write,
     pin::pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Instant,
 };
 
@@ -153,14 +153,7 @@ impl Download {
                     return Poll::Ready(Err(Cause::ResponseTooLarge));
                 }
             }
-            if connection.has_unsent() {
-                match connection.poll_flush(context) {
-                    Poll::Ready(Sent::All) => connection.deadline.clear(),
-                    Poll::Ready(Sent::Broken) => return Poll::Ready(Err(Cause::ClientClosed)),
-                    Poll::Ready(Sent::TimedOut) => return Poll::Ready(Err(Cause::ClientTimedOut)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
+            ready!(connection.poll_unsent(context))?;
             if let Some(file) = &mut self.file {
                 match connection.poll_send_file(context, file) {
                     Poll::Ready(Ok(count)) => story.sent(count),

@@ -14,7 +14,7 @@ use super::{
 use crate::{body::Upload, connection::Connection, own, record::Story, request::Request, route::Routes};
 
 /// What is not the application's to say of a file, or was said to us only.
-const OURS: [&[u8]; 10] = [
+const OURS: [&[u8]; 12] = [
     b"x-accel-redirect",
     b"x-accel-buffering",
     b"x-accel-charset",
@@ -25,6 +25,8 @@ const OURS: [&[u8]; 10] = [
     b"accept-ranges",
     b"etag",
     b"last-modified",
+    b"x-request-id",
+    b"x-served-by",
 ];
 
 /// What an application wants to be sent.
@@ -55,17 +57,9 @@ pub(crate) fn wanted(routes: &Routes, lines: &[u8]) -> Option<Wanted> {
     } else {
         routes.internal_file(value)
     };
-    let mut fields = http_fields_without(lines);
-    fields.shrink_to_fit();
-    Some(Wanted { value: String::from_utf8_lossy(value).into_owned(), place, fields })
-}
-
-fn http_fields_without(lines: &[u8]) -> Vec<u8> {
-    let mut fields = Vec::with_capacity(lines.len());
+    let mut fields = Vec::new();
     http::write_fields_without(&mut fields, lines, &OURS);
-    let mut rest = Vec::with_capacity(fields.len());
-    http::write_fields_without(&mut rest, &fields, &[b"x-request-id", b"x-served-by"]);
-    rest
+    Some(Wanted { value: String::from_utf8_lossy(value).into_owned(), place, fields })
 }
 
 /// Answers with it; with 404 when there is no such file, and the log says so.

@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     body::{Answer, Upload},
     compress::{self, Facts},
-    connection::{Connection, Filled, Sent},
+    connection::{Connection, Filled},
     deadline::Waits,
     encode::{Encoder, TURN, Then},
     files::{self, Wanted},
@@ -257,14 +257,7 @@ impl Download {
                     return Poll::Ready(Err(cause));
                 }
             }
-            if connection.has_unsent() {
-                match connection.poll_flush(context) {
-                    Poll::Ready(Sent::All) => connection.deadline.clear(),
-                    Poll::Ready(Sent::Broken) => return Poll::Ready(Err(Cause::ClientClosed)),
-                    Poll::Ready(Sent::TimedOut) => return Poll::Ready(Err(Cause::ClientTimedOut)),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
+            ready!(connection.poll_unsent(context))?;
             if self.complete {
                 return Poll::Ready(Ok(()));
             }
