@@ -88,6 +88,7 @@ def tierce(install, work):
         lines += [f"upstream = {json.dumps([f'http://{one}' for one in work.addresses])}"]
         if work.care is Care.ALL:
             lines += ['health = { path = "/", every = "1s", fail = 2 }', 'limits = { time = "2s" }']
+            lines += ['retry_on = ["timeout", "closed", "500", "502", "503", "504"]']
         if work.serves is Serves.FILES:
             lines += [f'static = {{ "/" = "{files(directory)}" }}']
         if work.serves is Serves.HANDSHAKES:

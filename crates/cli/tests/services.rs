@@ -207,6 +207,27 @@ fn what_no_route_takes_is_told_so() {
 }
 
 #[test]
+fn an_edge_may_answer_all_by_itself() {
+    let project = Project::new(
+        TIERCE,
+        "",
+        "static = { \"/files\" = \"files\" }\n[[route]]\npath = \"/old\"\nredirect = \"/new\"",
+    );
+    project.write("files/a.txt", "a");
+    let running = project.start(project.command(&["edge"]));
+    let mut client = running.client();
+    assert_eq!(client.get("/files/a.txt").unwrap().text(), "a");
+    assert_eq!(client.get("/old").unwrap().status, 302);
+    says(&client.get("/other").unwrap(), 404, "no_route");
+    project.ok(&["reload"]);
+    assert_eq!(client.get("/files/a.txt").unwrap().text(), "a");
+    // Without any of it there is nothing to be done.
+    project.write("tierce.toml", &project.config(""));
+    let refused = project.run(&["edge"]);
+    assert_eq!((refused.code, refused.err.contains("there is no upstream")), (2, true), "{}", refused.err);
+}
+
+#[test]
 fn upstreams_of_all_services_are_found_by_their_names() {
     let (shared, other) = (Upstream::new(), Upstream::new());
     let (url, twin, lone) = (shared.url(), format!("127.0.0.1:{}", shared.port), format!("127.0.0.1:{}", other.port));

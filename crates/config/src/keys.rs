@@ -60,6 +60,13 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("health.rise", "number, 1 to 100", "2", "", "After so many passed probes in a row it gets requests again."),
     key(
+        "retry_on",
+        "list of `\"timeout\"`, `\"closed\"`, `\"404\"`, `\"429\"`, `\"500\"`, `\"502\"`, `\"503\"`, `\"504\"`",
+        "none",
+        "",
+        "For what a GET, HEAD or OPTIONS that an upstream has taken is tried on another: no answer within `limits.time`, a connection closed before its answer, an answer with this status. A connection that cannot be made is always tried on another, whatever the method is. In all at most three upstreams are tried, and there is one second try for five requests, so that what is ill is not buried under them; the last answer is passed on.",
+    ),
+    key(
         "balance",
         "`\"least_outstanding\"`, `\"round_robin\"`, `\"random_two\"` or `\"consistent_hash\"`",
         "`\"least_outstanding\"`",
@@ -613,6 +620,8 @@ const FOREIGN: &[(&str, &str)] = &[
     ("harakiri", "`limits.time` bounds the wait for a response"),
     ("timeout", "`limits.time` bounds the wait for a response"),
     ("graceful_timeout", "`limits.drain` bounds the wait for requests in flight"),
+    ("proxy_next_upstream", "write `retry_on = [\"timeout\", \"503\"]`"),
+    ("retry-on", "write `retry_on = [\"timeout\", \"503\"]`"),
     ("bind", "write `listen = [\"http://HOST:PORT\"]`"),
     ("http", "write `listen = [\"http://HOST:PORT\"]`"),
     ("http-socket", "write `listen = [\"http://HOST:PORT\"]`"),

@@ -18,6 +18,7 @@ mod secure; // certificates, redirect, PROXY protocol
 mod routes; // `[[route]]` and `static`
 mod protection; // what stands before the application
 mod users; // names and hashes of passwords
+mod retry; // what is tried again on another upstream
 mod redirect; // where a redirect leads
 mod env_file; // KEY=VALUE lines
 mod app; // `module:callable`, given or found
@@ -39,6 +40,7 @@ pub use model::{
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};
 pub use redirect::Piece;
+pub use retry::{Again, RetryOn};
 pub use routes::{Action, Edits, HostPattern, Mount, Mounting, Route, RouteLimits, Routes, Service};
 pub use source::{Environment, Locate, Overrides, Role};
 pub use trusted::TrustedProxies;

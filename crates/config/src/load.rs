@@ -13,6 +13,7 @@ use crate::{
     problem::{Problem, Problems},
     protection,
     read::{self, Origin, Raw},
+    retry,
     routes::{self, Routes},
     secure,
     source::{self, Environment, Locate, Overrides, Role, Source},
@@ -73,7 +74,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
     let name = name(values);
     let routes = routes::routes(source, &name, values);
     let elsewhere = Elsewhere::of(upstreams.as_deref(), &routes);
-    let app = app_ref(source, values, elsewhere, role);
+    let app = app_ref(source, values, &routes, elsewhere, role);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
     let tls = secure::tls(source, values);
@@ -131,6 +132,7 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
         app: app?,
         upstreams: upstreams.unwrap_or_default(),
         health: upstream::health(values),
+        retry_on: retry::retry_on(values),
         balance,
         sticky,
         slow_start,
@@ -158,7 +160,7 @@ impl Elsewhere {
 }
 
 /// What is to be run; nothing where there are upstreams. Where there are some of routes, it need not be there.
-fn app_ref(source: &Source, values: &mut Values, elsewhere: Elsewhere, role: Role) -> Option<AppRef> {
+fn app_ref(source: &Source, values: &mut Values, routes: &Routes, elsewhere: Elsewhere, role: Role) -> Option<AppRef> {
     if elsewhere == Elsewhere::Everything {
         if let Some(given) = values.given("app") {
             let hint = "an application runs here, upstreams elsewhere: leave one of the two keys out";
@@ -166,7 +168,7 @@ fn app_ref(source: &Source, values: &mut Values, elsewhere: Elsewhere, role: Rol
         }
         return Some(AppRef::none());
     }
-    if role == Role::Edge && elsewhere == Elsewhere::Routes {
+    if role == Role::Edge && (elsewhere == Elsewhere::Routes || routes.answer_themselves()) {
         if let Some(given) = values.given("app") {
             let hint = "`tierce up` runs it, and serves the routes as well";
             values.reject("app", &given, "`tierce edge` runs no application", Some(hint.to_owned()));
@@ -174,8 +176,8 @@ fn app_ref(source: &Source, values: &mut Values, elsewhere: Elsewhere, role: Rol
         return Some(AppRef::none());
     }
     if role == Role::Edge {
-        let hint =
-            "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`, also of a route";
+        let hint = "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`, also of a route; or \
+             what answers here: `static`, or a route with `static`, `respond` or `redirect`";
         values.problems.push(Problem::new("there is no upstream").of_command_line().hint(hint));
         return None;
     }

@@ -6,6 +6,7 @@ use units::Bytes;
 
 use crate::{
     protection::Protection,
+    retry::RetryOn,
     routes::{Routes, Service},
     trusted::TrustedProxies,
     workers::Workers,
@@ -24,6 +25,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// How they are probed.
     pub health: Health,
+    /// For what else a request is tried again on another of them.
+    pub retry_on: RetryOn,
     /// By what a node is chosen.
     pub balance: Balance,
     /// The cookie by which clients stick to a node, if they do.

@@ -35,6 +35,14 @@ pub struct Routes {
     pub internal: Vec<Mount>,
 }
 
+impl Routes {
+    /// Whether some requests are answered without an application or an upstream.
+    pub(crate) fn answer_themselves(&self) -> bool {
+        let answers = |route: &Route| !matches!(route.action, Action::App(_));
+        !self.files.is_empty() || self.list.iter().any(answers)
+    }
+}
+
 /// Other servers that answer, with a queue of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {

@@ -33,7 +33,7 @@ pub use health::{Fault, Health, HealthChange, HealthRules, HealthState};
 pub use lane::{Lane, LaneBounds, LaneEntry, LanePlace};
 pub use nodes::{NodeLabel, Nodes, WorkerEntry};
 pub use rate::{Rate, Rates};
-pub use retry::{Tried, is_idempotent, may_try_again};
+pub use retry::{Tried, is_idempotent, is_safe, may_try_again};
 pub use shared::{Lease, Outlook, Queued, Shared, Turn};
 pub use staff::{Obstacle, Staff, StaffBounds, StaffChange, StaffReason, StaffSight};
 pub use standing::{Duty, Standing};

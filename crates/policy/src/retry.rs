@@ -21,12 +21,17 @@ pub fn may_try_again(tried: &Tried<'_>) -> bool {
     if tried.response_begun || !tried.body_at_hand {
         return false;
     }
-    !tried.started || (tried.starts < 2 && matches!(tried.method, b"GET" | b"HEAD" | b"OPTIONS"))
+    !tried.started || (tried.starts < 2 && is_safe(tried.method))
+}
+
+/// Whether a client asks for nothing but an answer (RFC 9110 §9.2.1).
+pub fn is_safe(method: &[u8]) -> bool {
+    matches!(method, b"GET" | b"HEAD" | b"OPTIONS")
 }
 
 /// Whether a request may be sent once more when the connection it was sent on turns out to be no more (RFC 9110 §9.2.2).
 pub fn is_idempotent(method: &[u8]) -> bool {
-    matches!(method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE")
+    is_safe(method) || matches!(method, b"PUT" | b"DELETE")
 }
 
 #[cfg(test)]

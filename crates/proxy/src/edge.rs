@@ -3,8 +3,8 @@
 use std::{io, sync::Arc, time::Duration};
 
 use config::{
-    AccessLog, Balance, Compression, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, ServerTiming, Tracing,
-    TrustedProxies,
+    AccessLog, Balance, Compression, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, RetryOn, ServerTiming,
+    Tracing, TrustedProxies,
 };
 use telemetry::{AccessFormat, LogSink, Metrics};
 use tokio::{
@@ -43,6 +43,8 @@ pub struct Settings {
     pub tunnel: Duration,
     /// The longest body of a response, in bytes.
     pub response: u64,
+    /// For what else a request is tried again on another upstream.
+    pub retry_on: RetryOn,
     /// Who may speak for the client.
     pub trusted_proxies: TrustedProxies,
     /// Whether connections begin with a header of the PROXY protocol.
@@ -101,6 +103,7 @@ impl Settings {
             queue: config.limits.queue,
             tunnel: config.limits.tunnel,
             response: config.protection.response.map_or(u64::MAX, units::Bytes::count),
+            retry_on: config.retry_on.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             proxy_protocol: config.proxy_protocol,
             https_redirect: config.https_redirect,

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use config::RetryOn;
 use http::{RequestHead, Scheme};
 use units::{Bytes, Cause, Ending, Phase, RequestId};
 
@@ -57,6 +58,8 @@ pub(crate) struct Request<'a> {
     pub(crate) queue: Duration,
     /// `limits.response`, in bytes.
     pub(crate) response: u64,
+    /// For what else it is tried again on another upstream.
+    pub(crate) retry_on: &'a RetryOn,
     /// What it holds while the application works on it.
     pub(crate) held: RefCell<Held>,
     /// What it is to be treated by, if any route fits.
@@ -149,6 +152,7 @@ async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, s
         time: limits.time.unwrap_or(settings.time),
         queue: limits.queue.unwrap_or(settings.queue),
         response: limits.response.map_or(settings.response, Bytes::count),
+        retry_on: &settings.retry_on,
         held: RefCell::default(),
         route,
         way: way.as_deref(),

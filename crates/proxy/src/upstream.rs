@@ -11,7 +11,8 @@ mod pool; // connections that wait for the next request
 mod wire; // one connection
 mod ask; // a request's head on its way out
 mod packet; // the same for one that speaks uwsgi
-mod attempt; // one attempt after the other
+mod tries; // one attempt after the other
+mod attempt; // one of them
 mod relay; // the answer on its way back
 mod tunnel; // what has left HTTP
 
@@ -35,7 +36,7 @@ pub use self::{
     keepers::{Followed, Keepers},
 };
 
-pub(crate) use self::{attempt::run, pool::Pools};
+pub(crate) use self::{pool::Pools, tries::run};
 
 /// All upstreams that get requests or may get them; replaced as a whole.
 pub type UpstreamTable = Vec<Arc<Upstream>>;

@@ -1,8 +1,4 @@
-//! One attempt after another on an upstream, until a response's head is here or the right to try again is used up.
-//!
-//! A failed connect moves to another upstream whatever the method is, as nothing was sent. A kept connection that turns out
-//! to be closed is replaced by a new one, if the method is idempotent (RFC 9112 §9.3.1) and all of the body is at hand.
-//! Nothing else is tried again, and all of it only within the budget.
+//! One attempt on an upstream, until a response's head is here.
 //!
 //! Invariant: a connection that is dropped with its attempt is closed; the upstream's slot is free when that has happened.
 
@@ -18,32 +14,27 @@ use std::{
 
 use config::Protocol;
 use http::{Limits, ReceivedHead, Refusal, Version};
-use policy::{Fault, Lease, WorkerId, is_idempotent};
-use units::{Cause, Ending, Phase};
+use policy::{Fault, is_idempotent};
+use units::Cause;
 
 use super::{
     ask::{self, Asked},
     open::{self, Unreached, open},
     packet,
     pool::{Pool, Pools},
-    relay, tunnel,
+    relay,
     wire::{Came, Expects, Wire},
 };
 use crate::{
     body::{Answer, CONTINUE, Upload},
     connection::{Connection, Filled, Sent},
     deadline::Waits,
-    files, queue,
     record::Story,
     request::Request,
-    service::Way,
 };
 
 /// One lost SYN is sent again after a second, the next two seconds later. A handshake is part of it.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
-
-/// The first and two more.
-const TRIES_MAX: usize = 3;
 
 /// Interim responses before the final one.
 const INTERIM_MAX: u32 = 16;
@@ -53,7 +44,7 @@ const LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, field: 
 
 /// Why an attempt has not brought a head.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// It was not brought to the upstream at all.
     NotConnected(Unreached),
     /// The upstream has broken off without an answer, and says why.
@@ -79,101 +70,8 @@ pub(super) struct Answered {
     pub(super) length: usize,
 }
 
-/// Brings the request to the upstream of `lease`, and if need be to another, and the answer back. `Err` as long as nothing of
-/// a response has gone to the client.
-pub(crate) async fn run(
-    connection: &mut Connection,
-    request: &Request<'_>,
-    upload: &mut Upload,
-    (way, pools, mut lease): (&Way, &Pools, Lease),
-    start_by: Instant,
-    story: &mut Story,
-) -> Result<Ending, Ending> {
-    let thread = Rc::clone(&connection.thread);
-    pools.earn();
-    let ticket = lease.ticket();
-    let mut tried: Vec<WorkerId> = Vec::new();
-    loop {
-        // It may have gone with a reload in this moment.
-        let Some(pool) = pools.find(lease.worker()) else {
-            tokio::task::yield_now().await;
-            lease = queue::readmit(connection, way, ticket, start_by, upload.end()).await?;
-            continue;
-        };
-        let failure = match on_one(connection, request, upload, (pools, &pool), story).await {
-            Ok(answered) => {
-                let now = Instant::now();
-                story.head_arrived(now);
-                story.served_by(lease.worker());
-                // By whatever it means with a 5xx: it was quick about it.
-                if answered.head.status < 500 {
-                    lease.answered(now)
-                } else {
-                    lease.failed(now)
-                }
-                if answered.head.status == 101 {
-                    let ending = Box::pin(tunnel::run(connection, request, upload, answered, story)).await;
-                    drop(lease);
-                    return Ok(ending);
-                }
-                if let Some(wanted) = relay::wanted(connection, &answered) {
-                    relay::finish(connection, upload, answered);
-                    drop(lease);
-                    return Box::pin(files::answer_wanted(connection, request, upload, story, wanted)).await;
-                }
-                if request.response < relay::announced(&answered) {
-                    return Err(Ending::new(Cause::ResponseTooLarge, Phase::AwaitHead));
-                }
-                let ending = relay::forward(connection, request, upload, (pools, answered), story).await;
-                drop(lease);
-                return Ok(ending);
-            }
-            Err(failure) => failure,
-        };
-        let fault = match &failure {
-            Failure::Ended(Cause::HttpResponseTimeout) => Some(Fault::Answer),
-            Failure::Ended(_) => None,
-            _ => Some(Fault::Connection),
-        };
-        if let Some(fault) = fault {
-            pool.upstream.failed(fault);
-            lease.failed(Instant::now());
-        }
-        let cause = match failure {
-            Failure::NotConnected(unreached) => {
-                if unreached.is_of_tls() {
-                    thread.complain_of_way(&pool.upstream.label.name, unreached.cause, &unreached.to_string());
-                }
-                unreached.cause
-            }
-            Failure::Refused(why) => {
-                thread.complain_of_way(&pool.upstream.label.name, Cause::TlsProtocolError, &why);
-                return Err(Ending::new(Cause::TlsProtocolError, Phase::AwaitHead));
-            }
-            Failure::Silent => return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead)),
-            Failure::Incomplete => return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead)),
-            Failure::Malformed(why) => {
-                thread.complain_of_upstream(&pool.upstream.label.name, why);
-                return Err(Ending::new(Cause::UpstreamProtocolError, Phase::AwaitHead));
-            }
-            Failure::Ended(cause) => return Err(Ending::new(cause, Phase::AwaitHead)),
-        };
-        tried.push(lease.worker());
-        if TRIES_MAX <= tried.len() || !pools.shared.has_ready_worker_but(&tried) || !pools.spend() {
-            return Err(Ending::new(cause, Phase::AwaitHead));
-        }
-        lease = match pools.shared.elsewhere(Instant::now(), ticket, &tried) {
-            Some(other) => other,
-            None => {
-                drop(lease);
-                queue::readmit(connection, way, ticket, start_by, upload.end()).await?
-            }
-        };
-    }
-}
-
 /// An attempt on a kept connection, if there is one, or else, or then, on a new one.
-async fn on_one(
+pub(super) async fn on_one(
     connection: &mut Connection,
     request: &Request<'_>,
     upload: &mut Upload,

@@ -88,16 +88,30 @@ pub(super) fn wanted(connection: &Connection, answered: &Answered) -> Option<Wan
     files::wanted(&settings.routes, &lines)
 }
 
-/// Keeps the connection of a response that is not forwarded, if that has no body.
+/// Keeps the connection of a response that is not forwarded, if all of that is here already.
 pub(super) fn finish(connection: &Connection, upload: &Upload, answered: Answered) {
     let Answered { pool, mut wire, head, length } = answered;
-    let has_ended = matches!(head.body, ReceivedBody::Framed(framing) if BodyDecoder::new(framing).is_done());
     let allowed = keep_alive_timeout(&head, &wire.input);
     wire.input.drain(..length);
-    if has_ended && is_clean(upload, &wire, &head) {
+    if skip(&head, &mut wire.input) && is_clean(upload, &wire, &head) {
         wire.rest(&connection.thread);
         pool.put(wire, Instant::now(), allowed);
     }
+}
+
+/// Takes the whole body off the input; false when there is more to come of it, or no telling.
+fn skip(head: &ReceivedHead, input: &mut Vec<u8>) -> bool {
+    let ReceivedBody::Framed(framing) = head.body else { return false };
+    let mut decoder = BodyDecoder::new(framing);
+    let mut taken = 0;
+    while !decoder.is_done() {
+        match decoder.decode(&input[taken..]) {
+            Ok(decoded) if 0 < decoded.consumed => taken += decoded.consumed,
+            _ => return false,
+        }
+    }
+    input.drain(..taken);
+    true
 }
 
 /// Whether the connection can carry another request, once the response has been read to its end. Bytes behind that belong to
