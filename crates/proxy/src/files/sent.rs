@@ -2,15 +2,11 @@
 //!
 //! Invariant: nothing but the directories of `internal` is ever sent so, and what the application has written as a body is dropped.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use units::Ending;
 
-use super::{
-    Told, kind,
-    open::{self, Opened},
-    send,
-};
+use super::{Told, kind, open::Opened, send};
 use crate::{body::Upload, connection::Connection, own, record::Story, request::Request, route::Routes};
 
 /// What is not the application's to say of a file, or was said to us only.
@@ -72,11 +68,15 @@ pub(crate) async fn answer(
 ) -> Result<Ending, Ending> {
     let thread = std::rc::Rc::clone(&connection.thread);
     let _slot = thread.file_slots.take(thread.settings().queue).await?;
-    let opened = wanted.place.map(|(directory, name)| (open::open(&directory, &name), directory, name));
+    let now = thread.unix_us(story.began) / 1_000_000;
+    let opened = wanted.place.as_ref().map(|(directory, name)| {
+        let below = thread.kept_files.below(directory, now);
+        (below.open(name), below, name)
+    });
     Ok(match opened {
-        Some((Opened::File(file), directory, name)) => {
-            let told = Told { kind: kind::of(&name), fields: wanted.fields, by_application: true };
-            send(connection, request, upload, story, (Path::new(&directory), file, name, told)).await
+        Some((Opened::File(file), below, name)) => {
+            let told = Told { kind: kind::of(name), fields: wanted.fields, by_application: true };
+            send(connection, request, upload, story, (below, file, name.clone(), told)).await
         }
         _ => {
             let value = wanted.value;
