@@ -31,7 +31,7 @@ pub(crate) use kind::kinds;
 use open::{Opened, Regular};
 
 pub(crate) use kept::KeptFiles;
-pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
+pub(crate) use sent::{Wanted, answer as answer_wanted, names_a_file, wanted};
 pub(crate) use slots::FileSlots;
 
 /// Where the files of a path are.

@@ -36,12 +36,21 @@ pub(crate) struct Wanted {
     fields: Vec<u8>,
 }
 
+/// Whether a field of this name says so.
+pub(crate) fn names_a_file(name: &[u8]) -> bool {
+    is_path(name) || name.eq_ignore_ascii_case(b"x-sendfile")
+}
+
+/// Whether it does so by a path.
+fn is_path(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"x-accel-redirect")
+}
+
 /// The file that a response with these field lines is to have as its body.
 pub(crate) fn wanted(routes: &Routes, lines: &[u8]) -> Option<Wanted> {
     let (is_path, value) = lines.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-        let is_path = name.eq_ignore_ascii_case(b"x-accel-redirect");
-        (is_path || name.eq_ignore_ascii_case(b"x-sendfile")).then(|| (is_path, value[1..].trim_ascii()))
+        names_a_file(name).then(|| (is_path(name), value[1..].trim_ascii()))
     })?;
     let place = if is_path {
         let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);

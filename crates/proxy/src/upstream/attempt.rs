@@ -51,6 +51,9 @@ const INTERIM_MAX: u32 = 16;
 /// Applications set many cookies.
 const LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, field: 32 * 1024 };
 
+/// A longer packet does not fit into what uWSGI reads it into (`buffer-size`), unless that was set; then it closes without a word.
+const UWSGI_BUFFER: usize = 4096;
+
 /// Why an attempt has not brought a head.
 #[derive(Debug)]
 enum Failure {
@@ -60,6 +63,8 @@ enum Failure {
     Refused(String),
     /// The connection has ended without a byte of an answer.
     Silent,
+    /// The same of a uwsgi server that may not have had room for the packet.
+    Unfit,
     /// What has come is no response, for this reason.
     Malformed(&'static str),
     /// The connection has ended in the middle of a head.
@@ -132,7 +137,9 @@ pub(crate) async fn run(
         };
         let fault = match &failure {
             Failure::Ended(Cause::HttpResponseTimeout) => Some(Fault::Answer),
-            Failure::Ended(_) => None,
+            // Of such a request's client, who could take the upstream away from all others. What it is worth shorter requests and probes
+            // tell.
+            Failure::Ended(_) | Failure::Unfit => None,
             _ => Some(Fault::Connection),
         };
         if let Some(fault) = fault {
@@ -149,6 +156,11 @@ pub(crate) async fn run(
             Failure::Refused(why) => {
                 thread.complain_of_way(&pool.upstream.label.name, Cause::TlsProtocolError, &why);
                 return Err(Ending::new(Cause::TlsProtocolError, Phase::AwaitHead));
+            }
+            Failure::Unfit => {
+                let why = "it was closed without an answer to more than 4 KiB of variables; uWSGI needs `buffer-size = 65535` for them";
+                thread.complain_of_upstream(&pool.upstream.label.name, why);
+                return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead));
             }
             Failure::Silent => return Err(Ending::new(Cause::ConnectionTerminated, Phase::AwaitHead)),
             Failure::Incomplete => return Err(Ending::new(Cause::HttpResponseIncomplete, Phase::AwaitHead)),
@@ -202,8 +214,11 @@ async fn on_one(
         // It cannot say by itself that it wants the body.
         connection.out.extend_from_slice(CONTINUE);
     }
-    let result = exchange(connection, request, upload, (pools, wire, question, asked), Instant::now()).await;
-    answered(result, pool)
+    let is_long = pool.upstream.protocol() == Protocol::Uwsgi && UWSGI_BUFFER < packet::length(&question);
+    match exchange(connection, request, upload, (pools, wire, question, asked), Instant::now()).await {
+        Err(Failure::Silent) if is_long => Err(Failure::Unfit),
+        result => answered(result, pool),
+    }
 }
 
 /// What is sent first: the head as this upstream reads it, and the body if it is at hand.
