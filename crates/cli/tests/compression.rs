@@ -4,7 +4,7 @@
 mod decoding; // what a client makes of a body
 
 use decoding::{Decoder, decoded};
-use testkit::{Client, Project, Response, Running, Upstream, wait_for};
+use testkit::{Client, Project, Response, Running, Upstream, ask, field, get, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 
@@ -98,19 +98,6 @@ fn project(keys: &str) -> Project {
 }
 
 const KEYS: &str = "compress = true\nstatic = { \"/static\" = \"assets\" }";
-
-fn ask(client: &mut Client, method: &str, path: &str, fields: &str) -> Response {
-    client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")).unwrap();
-    if method == "HEAD" { client.head().unwrap() } else { client.response().unwrap() }
-}
-
-fn get(client: &mut Client, path: &str, fields: &str) -> Response {
-    ask(client, "GET", path, fields)
-}
-
-fn field<'a>(response: &'a Response, name: &str) -> &'a str {
-    response.field(name).unwrap_or("")
-}
 
 /// The fields that describe the response, without those of the connection and of this one request.
 fn described(response: &Response) -> Vec<(String, String)> {

@@ -252,7 +252,9 @@ fn what_is_asked_of_the_server_is_not_asked_of_the_application() {
     let project = project();
     let running = project.up(&["--access-log", "json"]);
     let mut client = running.client();
-    client.send("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let ask = |target: &str| format!("OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.send([ask("http://a"), ask("*"), ask("/")].concat()).unwrap();
+    assert_eq!(client.response().unwrap().field("content-length"), Some("0"), "it names no path");
     let server = client.response().unwrap();
     assert_eq!((server.status, server.field("content-length"), server.text().as_str()), (200, Some("0"), ""));
     assert!(server.field("allow").is_some_and(|methods| methods.contains("PATCH")), "{server:?}");

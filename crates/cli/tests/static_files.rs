@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use testkit::{Client, Project, Response, Running, wait_for};
+use testkit::{Project, Running, ask, field, get, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 
@@ -39,19 +39,6 @@ fn project(keys: &str) -> Project {
 }
 
 const KEYS: &str = "static = { \"/static\" = \"assets\" }";
-
-fn ask(client: &mut Client, method: &str, path: &str, fields: &str) -> Response {
-    client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")).unwrap();
-    if method == "HEAD" { client.head().unwrap() } else { client.response().unwrap() }
-}
-
-fn get(client: &mut Client, path: &str, fields: &str) -> Response {
-    ask(client, "GET", path, fields)
-}
-
-fn field<'a>(response: &'a Response, name: &str) -> &'a str {
-    response.field(name).unwrap_or("")
-}
 
 fn up(project: &Project) -> Running<'_> {
     project.up(&["--access-log", "json"])

@@ -1,6 +1,8 @@
 //! A uwsgi listener as gateways meet it, byte by byte; those that misbehave are named by what they do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
+
 use testkit::{Client, Project, free_port, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
@@ -127,4 +129,27 @@ fn leaves_in_the_packet_or_the_body() {
     wait_for("the endings", || running.out().matches("\"tierce.ending\":\"client_closed\"").count() == 4);
     running.wait_until_idle();
     assert_eq!(project.read("runs.txt"), "", "a part of a request never looks like all of it");
+}
+
+#[test]
+fn has_no_say_where_a_route_has() {
+    let (project, port) = project(GATEWAY);
+    let routes = "[[route]]\npath = \"/old\"\nrewrite = \"/new\"\n[[route]]\npath = \"/cut\"\nstrip_prefix = true";
+    let config = project.read("tierce.toml");
+    project.write("tierce.toml", &format!("{config}\n{routes}\n"));
+    let _running = project.up(&[]);
+    for (uri, variables, expected) in [
+        ("/old/a?b=c", [("PATH_INFO", "/old/a"), ("SCRIPT_NAME", "")], ["", "/new/a", "/new/a?b=c"]),
+        ("/old", [("PATH_INFO", "/elsewhere"), ("SCRIPT_NAME", "")], ["", "/new", "/new"]),
+        ("/shop/old/a", [("PATH_INFO", "/old/a"), ("SCRIPT_NAME", "/shop")], ["/shop", "/old/a", "/shop/old/a"]),
+        ("/cut/a", [("PATH_INFO", "/cut/a"), ("SCRIPT_NAME", "")], ["/cut", "/a", "/cut/a"]),
+        ("/other", [("PATH_INFO", "/else"), ("SCRIPT_NAME", "")], ["", "/else", "/other"]),
+    ] {
+        let mut client = connect(port);
+        client.send(packet("GET", uri, &variables)).unwrap();
+        let response = client.response().unwrap();
+        let told: BTreeMap<String, String> = serde_json::from_slice(&response.body).unwrap();
+        let got = ["SCRIPT_NAME", "PATH_INFO", "REQUEST_URI"].map(|name| told.get(name).map_or("", String::as_str));
+        assert_eq!(got, expected, "{uri}");
+    }
 }

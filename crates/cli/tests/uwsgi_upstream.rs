@@ -1,9 +1,9 @@
 //! Servers that speak uwsgi in an application's place, byte by byte.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, thread::spawn};
 
-use testkit::{Caller, Client, Project, Response, Upstream, free_port, wait_for};
+use testkit::{Caller, Client, Project, Response, Upstream, ask, field, free_port, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const GATEWAY: &str = include_str!("apps/gateway.py");
@@ -329,4 +329,42 @@ fn a_whole_application_can_be_behind_it() {
         }
         running.wait_until_idle();
     }
+}
+
+#[test]
+fn closes_on_what_does_not_fit_into_its_buffer() {
+    let (small, large) = (Upstream::new(), Upstream::new());
+    let urls = [&small, &large].map(|upstream| upstream.url().replace("http:", "uwsgi:"));
+    let project = Project::new(TIERCE, "", &format!("upstream = {urls:?}\nhealth.every = \"1h\"\ncores = 1"));
+    let running = project.up(&[]);
+    wait_for("both to be ready", || {
+        running.ps()["items"].as_array().unwrap().iter().all(|item| item["state"] == "ready")
+    });
+    for (upstream, room) in [(small, 4096), (large, 0xffff)] {
+        spawn(move || {
+            loop {
+                let mut caller = upstream.accept();
+                let size: usize = packet(&mut caller).iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+                if size <= room {
+                    caller.send(format!("HTTP/1.1 200 OK\r\nX-Room: {room}\r\n\r\n")).unwrap();
+                }
+            }
+        });
+    }
+    let mut client = running.client();
+    let mut rooms = |length: usize| {
+        let fields = format!("X-Long: {}\r\n", "l".repeat(length));
+        (0..40)
+            .map(|_| ask(&mut client, "GET", "/", &fields))
+            .map(|response| match response.status {
+                502 => "none".to_owned(),
+                _ => field(&response, "x-room").to_owned(),
+            })
+            .collect::<Vec<_>>()
+    };
+    let long = rooms(5000);
+    assert!(10 < long.iter().filter(|room| *room == "none").count(), "it goes on to get requests: {long:?}");
+    assert!(rooms(10).contains(&"4096".to_owned()), "also those that fit");
+    assert!(!running.err().contains("gets no requests"), "{}", running.err());
+    wait_for("the reason", || running.err().contains("uWSGI needs `buffer-size = 65535`"));
 }

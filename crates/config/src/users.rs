@@ -8,23 +8,29 @@ use argon2::{Params, password_hash::phc::PasswordHash};
 
 /// Who may come, and the hashes of their passwords.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Users(Vec<(String, String)>);
+pub struct Users {
+    /// Names and hashes.
+    known: Vec<(String, String)>,
+    /// Which of them has what most have paid for their hash.
+    typical: usize,
+}
 
 impl Users {
     /// The hash of a user's password.
     pub fn hash(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, hash)| hash.as_str())
+        self.known.iter().find(|(known, _)| known == name).map(|(_, hash)| hash.as_str())
     }
 
-    /// Any hash: what an unknown user's password is compared with, so that it takes as long.
-    pub fn any_hash(&self) -> Option<&str> {
-        self.0.first().map(|(_, hash)| hash.as_str())
+    /// What an unknown user's password is compared with, so that it takes as long as for most of those that are known. Where hashes
+    /// cost differently there is none that takes as long as all of them.
+    pub fn typical_hash(&self) -> Option<&str> {
+        self.known.get(self.typical).map(|(_, hash)| hash.as_str())
     }
 }
 
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Users({})", self.0.len())
+        write!(f, "Users({})", self.known.len())
     }
 }
 
@@ -49,7 +55,24 @@ pub(crate) fn read(text: &str) -> Result<Users, (String, Option<String>)> {
     if users.is_empty() {
         return Err(("there is no user in it".to_owned(), Some(HOW.to_owned())));
     }
-    Ok(Users(users))
+    Ok(Users { typical: typical(&users), known: users })
+}
+
+/// The first of those whose hashes cost what most of them cost.
+fn typical(users: &[(String, String)]) -> usize {
+    let mut counts: Vec<(&str, usize, usize)> = Vec::new();
+    for (at, (_, hash)) in users.iter().enumerate() {
+        match counts.iter_mut().find(|(known, ..)| *known == cost(hash)) {
+            Some((_, _, count)) => *count += 1,
+            None => counts.push((cost(hash), at, 1)),
+        }
+    }
+    counts.iter().rev().max_by_key(|(.., count)| count).map_or(0, |(_, first, _)| *first)
+}
+
+/// The part of a hash that says how long it takes: `10` of `$2y$10$…`, `m=…,t=…,p=…` of argon2.
+fn cost(hash: &str) -> &str {
+    hash.split('$').find(|part| part.starts_with("m=")).or_else(|| hash.split('$').nth(2)).unwrap_or("")
 }
 
 const HOW: &str = "write the line with: htpasswd -B FILE NAME";
@@ -84,6 +107,21 @@ mod tests {
     use super::*;
 
     const ARGON: &str = "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+    #[test]
+    fn unknown_users_cost_what_most_of_the_known_cost() {
+        let bcrypt = |kind: &str, cost: &str| format!("${kind}${cost}${}", "a".repeat(53));
+        for (hashes, expected) in [
+            (vec![bcrypt("2y", "05")], 0),
+            (vec![bcrypt("2y", "05"), bcrypt("2y", "12"), bcrypt("2b", "12")], 1),
+            (vec![bcrypt("2y", "12"), ARGON.to_owned(), ARGON.to_owned()], 1),
+            (vec![ARGON.replace("t=2", "t=3"), ARGON.to_owned(), bcrypt("2a", "10"), ARGON.to_owned()], 1),
+            (vec![bcrypt("2y", "12"), bcrypt("2y", "05")], 0),
+        ] {
+            let text: String = hashes.iter().enumerate().map(|(at, hash)| format!("user{at}:{hash}\n")).collect();
+            assert_eq!(read(&text).unwrap().typical_hash(), Some(hashes[expected].as_str()), "{text}");
+        }
+    }
 
     #[test]
     fn only_hashes_that_are_hard_to_guess_are_taken() {

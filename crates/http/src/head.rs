@@ -180,7 +180,7 @@ pub struct RequestHead {
     pub expects_continue: bool,
     /// The method is HEAD.
     pub is_head: bool,
-    /// The target is `*`.
+    /// The target is `*`, or for OPTIONS a URL that ends with its host: the server itself is asked, and not for a path.
     pub is_asterisk: bool,
     /// It came as a uwsgi packet.
     pub gateway: Option<Gateway>,

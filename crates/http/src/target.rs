@@ -26,7 +26,12 @@ pub(crate) fn understand(buffer: &[u8], start: usize, end: usize, head: &mut Req
                 if !is_host(&rest[..authority]) {
                     return refuse(400, "the target's host is not valid");
                 }
-                start + length + authority
+                let after = start + length + authority;
+                if after == end && head.method.of(buffer) == b"OPTIONS" {
+                    // What a proxy would pass on as `*` (RFC 9112 §3.2.4).
+                    head.is_asterisk = true;
+                }
+                after
             }
             None => return refuse(400, "the target is neither a path nor an http URL"),
         },

@@ -17,6 +17,13 @@ pub(crate) struct Aim<'a> {
     pub(crate) script: Option<&'a str>,
 }
 
+impl Aim<'_> {
+    /// No route has a say, so that of a gateway in front counts: its `SCRIPT_NAME` and `PATH_INFO`.
+    pub(crate) fn is_as_it_came(&self) -> bool {
+        self.script.is_none() && matches!(self.target, Cow::Borrowed(_))
+    }
+}
+
 pub(crate) fn aim<'a>(route: Option<&'a Route>, head: &RequestHead, input: &'a [u8]) -> Aim<'a> {
     let path = head.path.of(input);
     let rest = |route: &Route| &path[route.taken(path)..];

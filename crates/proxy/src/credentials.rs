@@ -2,7 +2,7 @@
 //!
 //! Invariant: a hash is computed on a thread of its own, few at a time, and only once for a password that was right; what is kept of
 //! that tells nobody the password. Each try of a client is counted until it turns out to be right, so that nobody can keep the
-//! processors busy with guesses. A name that nobody has takes as long as one with a wrong password.
+//! processors busy with guesses. A name that nobody has takes as long as a wrong password of most of those that are there.
 
 use std::{
     cell::RefCell,
@@ -70,7 +70,7 @@ impl Credentials {
     ) -> Verdict {
         let Some((name, password)) = given(head, input) else { return Verdict::Wrong };
         let found = users.hash(&name);
-        let Some(hash) = found.or_else(|| users.any_hash()).map(ToOwned::to_owned) else { return Verdict::Wrong };
+        let Some(hash) = found.or_else(|| users.typical_hash()).map(ToOwned::to_owned) else { return Verdict::Wrong };
         let print = (self.keys.0.hash_one((&name, &password, &hash)), self.keys.1.hash_one((&name, &password, &hash)));
         if found.is_some() && self.known.borrow().contains(&print) {
             return Verdict::Right;

@@ -237,7 +237,7 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
         peer.entry.number,
         head.method.of(input),
         upload.length(),
-        (&aim.target, aim.path, aim.query),
+        (&aim.target, aim.path.clone(), aim.query.clone()),
         (client.as_bytes(), port),
     );
     let host = host.or(head.host);
@@ -245,7 +245,7 @@ fn write(connection: &Connection, request: &Request<'_>, upload: &Upload, out: &
     for field in &head.fields {
         let (name, value) = (field.name.of(input), field.value.of(input));
         match field.kind {
-            FieldKind::Variable if aim.script.is_some() && matches!(name, b"SCRIPT_NAME" | b"PATH_INFO") => {}
+            FieldKind::Variable if !aim.is_as_it_came() && matches!(name, b"SCRIPT_NAME" | b"PATH_INFO") => {}
             _ if edits.is_some_and(|edits| edits.leaves_out(name)) => {}
             FieldKind::Variable => writer.variable(name, value),
             FieldKind::Host if host.is_some() => {}

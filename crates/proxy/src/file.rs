@@ -1,11 +1,12 @@
 //! A part of a file in place of body bytes: it goes from the kernel's cache to the client without passing through here.
 //!
-//! Invariant: never more than the part is sent; a file that has become shorter than the part is noticed. The descriptor
-//! is ours alone and closed with the part, sent or not.
+//! Invariant: never more than the part is sent; a file that has become shorter than the part is noticed. It is read at places of our
+//! own, so that others may read it too, and what is not kept elsewhere is closed with the part, sent or not.
 
 use std::{
     io,
     os::fd::OwnedFd,
+    rc::Rc,
     task::{Context, Poll, ready},
 };
 
@@ -26,7 +27,7 @@ const COPIED: usize = 64 * 1024;
 /// The rest of a part that is being sent.
 #[derive(Debug)]
 pub(crate) struct FileBody {
-    file: OwnedFd,
+    file: Rc<OwnedFd>,
     rest: FilePart,
     way: Way,
 }
@@ -41,8 +42,8 @@ enum Way {
 }
 
 impl FileBody {
-    pub(crate) fn new(file: OwnedFd, part: FilePart) -> Self {
-        Self { file, rest: part, way: Way::Kernel }
+    pub(crate) fn new(file: impl Into<Rc<OwnedFd>>, part: FilePart) -> Self {
+        Self { file: file.into(), rest: part, way: Way::Kernel }
     }
 
     /// How many bytes are still to be sent.
@@ -51,7 +52,7 @@ impl FileBody {
     }
 
     /// The file, and what of it is still to be sent.
-    pub(crate) fn into_parts(self) -> (OwnedFd, FilePart) {
+    pub(crate) fn into_parts(self) -> (Rc<OwnedFd>, FilePart) {
         (self.file, self.rest)
     }
 

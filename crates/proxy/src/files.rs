@@ -4,6 +4,7 @@
 //! listed; what is no file is nobody's, and the application is asked. What this needs lies in a box, so that a request which
 //! asks for no file is not the larger for it.
 
+mod kept; // files that stay open
 mod open; // a path below a directory, and nothing else
 mod kind; // Content-Type by the end of a name
 mod sent; // a file that the application names in place of a body
@@ -23,12 +24,14 @@ use crate::{
     record::Story,
     request::Request,
 };
+use kept::Below;
 use kind::Kind;
 #[cfg(test)]
 pub(crate) use kind::kinds;
 use open::{Opened, Regular};
 
-pub(crate) use sent::{Wanted, answer as answer_wanted, wanted};
+pub(crate) use kept::KeptFiles;
+pub(crate) use sent::{Wanted, answer as answer_wanted, names_a_file, wanted};
 pub(crate) use slots::FileSlots;
 
 /// Where the files of a path are.
@@ -56,9 +59,10 @@ pub(crate) async fn answer(
     let named = if taken == path.len() && 0 < taken { Named::Plain } else { named };
     let thread = std::rc::Rc::clone(&connection.thread);
     let slot = thread.file_slots.take(thread.settings().queue).await?;
-    let found = match (find(directory, relative, named), fallback) {
+    let below = thread.kept_files.below(directory, thread.unix_us(story.began) / 1_000_000);
+    let found = match (find(below, relative, named), fallback) {
         (Found::Nothing, Some(fallback)) if matches!(request.method(&connection.input), b"GET" | b"HEAD") => {
-            stand_in(directory, fallback)
+            stand_in(below, fallback)
         }
         (found, _) => found,
     };
@@ -88,7 +92,7 @@ pub(crate) async fn answer(
         }
         Found::File(file, name) => {
             let told = Told { kind: kind::of(&name), fields: Vec::new(), by_application: false };
-            send(connection, request, upload, story, (directory, file, name, told)).await
+            send(connection, request, upload, story, (below, file, name, told)).await
         }
     };
     drop(slot);
@@ -118,17 +122,17 @@ enum Found {
 
 const INDEX: &[u8] = b"index.html";
 
-fn find(directory: &Path, mut name: Vec<u8>, named: Named) -> Found {
+fn find(below: Below<'_>, mut name: Vec<u8>, named: Named) -> Found {
     if named == Named::Directory {
         name.extend_from_slice(INDEX);
     }
-    match open::open(directory, &name) {
+    match below.open(&name) {
         Opened::File(file) => Found::File(file, name),
         Opened::Denied => Found::Forbidden(name),
         Opened::Directory if named == Named::Plain => {
             name.push(b'/');
             name.extend_from_slice(INDEX);
-            match open::open(directory, name.strip_prefix(b"/").unwrap_or(&name)) {
+            match below.open(name.strip_prefix(b"/").unwrap_or(&name)) {
                 Opened::File(_) => Found::Directory,
                 _ => Found::Nothing,
             }
@@ -138,8 +142,8 @@ fn find(directory: &Path, mut name: Vec<u8>, named: Named) -> Found {
 }
 
 /// The file that stands for one that is missing.
-fn stand_in(directory: &Path, name: &str) -> Found {
-    match open::open(directory, name.as_bytes()) {
+fn stand_in(below: Below<'_>, name: &str) -> Found {
+    match below.open(name.as_bytes()) {
         Opened::File(file) => Found::File(file, name.as_bytes().to_vec()),
         Opened::Denied => Found::Forbidden(name.as_bytes().to_vec()),
         Opened::Directory | Opened::Nothing => Found::Nothing,
@@ -165,15 +169,14 @@ async fn send(
     request: &Request<'_>,
     upload: &Upload,
     story: &mut Story,
-    (directory, plain, name, told): (&Path, Regular, Vec<u8>, Told),
+    (below, plain, name, told): (Below<'_>, Regular, Vec<u8>, Told),
 ) -> Ending {
     let kind = told.kind;
     let varies = kind.compresses && !told.by_application;
     let (file, coding) = match varies {
-        true => smaller(connection, request, directory, plain, &name),
+        true => smaller(connection, request, below, plain, &name),
         false => (plain, None),
     };
-    let now = connection.thread.unix_us(story.began) / 1_000_000;
     let etag = etag(&file, coding);
     let validators = Validators { etag: &etag, modified: file.modified };
     let (head, input) = (request.head, &connection.input);
@@ -181,7 +184,7 @@ async fn send(
         Condition::Failed => (412, 0..0),
         Condition::NotModified => (304, 0..0),
         Condition::Met if head.is_head => (200, 0..file.length),
-        Condition::Met => match http::selected(head, input, validators, file.length, now) {
+        Condition::Met => match http::selected(head, input, validators, file.length, below.now) {
             Selected::Whole => (200, 0..file.length),
             Selected::Part(part) => (206, part),
             Selected::Nothing => (416, 0..0),
@@ -204,7 +207,7 @@ async fn send(
         http::write_field(&mut fields, b"ETag", &etag);
         fields.extend_from_slice(b"Last-Modified: ");
         // A file from the future says when it is asked for (RFC 9110 §8.8.2.1).
-        http::write_date(&mut fields, file.modified.min(now));
+        http::write_date(&mut fields, file.modified.min(below.now));
         fields.extend_from_slice(b"\r\nAccept-Ranges: bytes\r\n");
         if varies {
             http::write_field(&mut fields, b"Vary", b"Accept-Encoding");
@@ -224,7 +227,7 @@ async fn send(
 fn smaller(
     connection: &Connection,
     request: &Request<'_>,
-    directory: &Path,
+    below: Below<'_>,
     plain: Regular,
     name: &[u8],
 ) -> (Regular, Option<Coding>) {
@@ -236,7 +239,7 @@ fn smaller(
             Coding::Zstd => b".zst",
             Coding::Gzip => b".gz",
         };
-        if let Opened::File(file) = open::open(directory, &[name, end].concat()) {
+        if let Opened::File(file) = below.open(&[name, end].concat()) {
             return (file, Some(coding));
         }
     }

@@ -29,7 +29,7 @@ use crate::{
     deadline::{Deadlines, TICK, Which},
     edge::{Command, Stage},
     encode::Encoders,
-    files::FileSlots,
+    files::{FileSlots, KeptFiles},
     listener::{Entry, Listener},
     page::Page,
     service::{Service, Way},
@@ -76,6 +76,7 @@ pub(crate) struct Thread {
     descriptors: usize,
     connection_ended: Notify,
     pub(crate) file_slots: FileSlots,
+    pub(crate) kept_files: KeptFiles,
     pub(crate) credentials: Credentials,
     pub(crate) encoders: Rc<Encoders>,
     dates: RefCell<DateCache>,
@@ -125,6 +126,7 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         descriptors,
         connection_ended: Notify::new(),
         file_slots: FileSlots::new(settings.connections_max(descriptors)),
+        kept_files: KeptFiles::new(settings.connections_max(descriptors)),
         credentials: Credentials::default(),
         encoders: Rc::default(),
         dates: RefCell::default(),
@@ -317,6 +319,7 @@ impl Thread {
             self.flush_log();
             if ticks.is_multiple_of(TIDY_TICKS) {
                 self.buffers.tidy();
+                self.kept_files.tidy();
             }
             if self.connections.get() == 0 && BURST <= self.peak.replace(0) {
                 self.buffers.clear();

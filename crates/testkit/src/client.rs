@@ -45,6 +45,28 @@ impl Response {
     }
 }
 
+/// The answer to a request with these field lines, each with its end; for HEAD without a body.
+///
+/// # Panics
+/// When there is none.
+pub fn ask(client: &mut Client, method: &str, path: &str, fields: &str) -> Response {
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")).unwrap();
+    if method == "HEAD" { client.head().unwrap() } else { client.response().unwrap() }
+}
+
+/// The same for GET.
+///
+/// # Panics
+/// When there is none.
+pub fn get(client: &mut Client, path: &str, fields: &str) -> Response {
+    ask(client, "GET", path, fields)
+}
+
+/// The value of a field, or nothing.
+pub fn field<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.field(name).unwrap_or("")
+}
+
 fn malformed(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }

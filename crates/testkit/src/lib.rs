@@ -16,7 +16,7 @@ mod processes; // what runs, from /proc
 mod ports; // where to listen without being in each other's way
 mod wait; // until something is true, with a deadline
 
-pub use client::{Client, Response};
+pub use client::{Client, Response, ask, field, get};
 pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
 pub use mutants::mutants;
 pub use nginx::Nginx;

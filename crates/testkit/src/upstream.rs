@@ -6,8 +6,10 @@ use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     thread::spawn,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use socket2::SockRef;
 
 use crate::ports::free_port;
 
@@ -52,32 +54,51 @@ impl Upstream {
     /// The next connection that brings a request.
     ///
     /// # Panics
-    /// When the system fails.
+    /// When none does, or the system fails.
     pub fn accept(&self) -> Caller {
-        loop {
-            let (stream, _) = self.listener.accept().unwrap();
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
-            if stream.peek(&mut [0]).is_ok_and(|count| 0 < count) {
-                return Caller::over(stream);
-            }
-        }
+        self.caller(DEADLINE).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// The next connection, whatever it brings.
     ///
     /// # Panics
-    /// When the system fails.
+    /// When there is none, or the system fails.
     pub fn accept_any(&self) -> TcpStream {
-        let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream
+        self.next(Instant::now() + DEADLINE).unwrap_or_else(|error| panic!("no connection: {error}"))
+    }
+
+    fn caller(&self, limit: Duration) -> io::Result<Caller> {
+        let until = Instant::now() + limit;
+        loop {
+            let stream = self.next(until).map_err(|error| {
+                let text = format!("no connection has brought a request to {} within {limit:?}: {error}", self.url());
+                io::Error::new(error.kind(), text)
+            })?;
+            if stream.peek(&mut [0]).is_ok_and(|count| 0 < count) {
+                return Ok(Caller::over(stream));
+            }
+        }
+    }
+
+    fn next(&self, until: Instant) -> io::Result<TcpStream> {
+        let left = until.saturating_duration_since(Instant::now());
+        // Zero would mean without end. accept(2) keeps to it too.
+        SockRef::from(&self.listener).set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
+        let (stream, _) = self.listener.accept()?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        Ok(stream)
     }
 
     /// Answers every request that has no body, or one of known length, with this; until the process ends.
     pub fn answer_all(self, response: &'static str) {
         spawn(move || {
             loop {
-                let mut caller = self.accept();
+                let mut caller = match self.caller(DEADLINE) {
+                    Ok(caller) => caller,
+                    // A test may leave it alone for as long as it likes.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => panic!("{error}"),
+                };
                 spawn(move || {
                     while let Ok(head) = caller.head() {
                         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
@@ -171,5 +192,23 @@ impl Caller {
     pub fn end(&self) {
         // It may have gone already, which is the same.
         let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_nobody_is_told_so() {
+        let upstream = Upstream::new();
+        // A probe is no request.
+        let _probe = TcpStream::connect(("127.0.0.1", upstream.port)).unwrap().shutdown(Shutdown::Write);
+        let error = upstream.caller(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        assert!(error.to_string().starts_with("no connection has brought a request to http://127.0.0.1:"), "{error}");
+        let mut client = TcpStream::connect(("127.0.0.1", upstream.port)).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        assert_eq!(upstream.accept().head().unwrap(), "GET / HTTP/1.1\r\n\r\n");
     }
 }

@@ -112,8 +112,18 @@ fn targets() {
             other => assert_eq!((other.map(|_| ()), query), (Err(400), "400"), "{target}"),
         }
     }
-    let star = parse(b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap().1;
-    assert!(star.is_asterisk);
+    for (line, expected) in [
+        ("OPTIONS *", true),
+        ("OPTIONS http://a", true),
+        ("OPTIONS http://a/", false),
+        ("OPTIONS http://a?", false),
+        ("OPTIONS http://a?b", false),
+        ("OPTIONS /", false),
+        ("GET http://a", false),
+    ] {
+        let star = parse(format!("{line} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap().unwrap().1;
+        assert_eq!(star.is_asterisk, expected, "{line}");
+    }
 }
 
 #[test]

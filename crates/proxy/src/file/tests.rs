@@ -23,7 +23,7 @@ fn file() -> File {
 
 fn body(file: &File, offset: usize, length: usize, way: Way) -> FileBody {
     let part = FilePart { offset: offset as u64, length: length as u64 };
-    FileBody { way, ..FileBody::new(file.try_clone().unwrap().into(), part) }
+    FileBody { way, ..FileBody::new(OwnedFd::from(file.try_clone().unwrap()), part) }
 }
 
 /// Sends all of it, while the other side reads; how that ended, and what was read.

@@ -3,21 +3,36 @@
 //! Invariant: the kernel itself keeps the path below the directory (openat2(2), RESOLVE_BENEATH); where it cannot, no symbolic link
 //! is followed at all.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{os::fd::OwnedFd, path::Path, rc::Rc};
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open as open_directory, openat, openat2},
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open as open_directory, openat, openat2},
     io::Errno,
 };
+
+use super::kept::Stamp;
 
 /// A regular file.
 #[derive(Debug)]
 pub(crate) struct Regular {
-    pub(crate) descriptor: OwnedFd,
+    pub(crate) descriptor: Rc<OwnedFd>,
     pub(crate) length: u64,
     /// In seconds since 1970 began.
     pub(crate) modified: u64,
     pub(crate) nanoseconds: u64,
+    pub(super) stamp: Stamp,
+}
+
+impl Regular {
+    pub(super) fn new(descriptor: Rc<OwnedFd>, stat: &Stat) -> Self {
+        Self {
+            descriptor,
+            length: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: u64::try_from(stat.st_mtime).unwrap_or(0),
+            nanoseconds: stat.st_mtime_nsec,
+            stamp: Stamp::of(stat),
+        }
+    }
 }
 
 /// What a path turned out to be.
@@ -84,12 +99,7 @@ fn inspect(descriptor: OwnedFd) -> Opened {
     let Ok(stat) = fstat(&descriptor) else { return Opened::Nothing };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Opened::Directory,
-        FileType::RegularFile => Opened::File(Regular {
-            descriptor,
-            length: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: u64::try_from(stat.st_mtime).unwrap_or(0),
-            nanoseconds: stat.st_mtime_nsec,
-        }),
+        FileType::RegularFile => Opened::File(Regular::new(Rc::new(descriptor), &stat)),
         _ => Opened::Nothing,
     }
 }

@@ -2,15 +2,11 @@
 //!
 //! Invariant: nothing but the directories of `internal` is ever sent so, and what the application has written as a body is dropped.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use units::Ending;
 
-use super::{
-    Told, kind,
-    open::{self, Opened},
-    send,
-};
+use super::{Told, kind, open::Opened, send};
 use crate::{body::Upload, connection::Connection, own, record::Story, request::Request, route::Routes};
 
 /// What is not the application's to say of a file, or was said to us only.
@@ -40,12 +36,21 @@ pub(crate) struct Wanted {
     fields: Vec<u8>,
 }
 
+/// Whether a field of this name says so.
+pub(crate) fn names_a_file(name: &[u8]) -> bool {
+    is_path(name) || name.eq_ignore_ascii_case(b"x-sendfile")
+}
+
+/// Whether it does so by a path.
+fn is_path(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"x-accel-redirect")
+}
+
 /// The file that a response with these field lines is to have as its body.
 pub(crate) fn wanted(routes: &Routes, lines: &[u8]) -> Option<Wanted> {
     let (is_path, value) = lines.split(|byte| *byte == b'\n').find_map(|line| {
         let (name, value) = line.split_at_checked(memchr::memchr(b':', line)?)?;
-        let is_path = name.eq_ignore_ascii_case(b"x-accel-redirect");
-        (is_path || name.eq_ignore_ascii_case(b"x-sendfile")).then(|| (is_path, value[1..].trim_ascii()))
+        names_a_file(name).then(|| (is_path(name), value[1..].trim_ascii()))
     })?;
     let place = if is_path {
         let path = value.split(|byte| *byte == b'?').next().unwrap_or(value);
@@ -72,11 +77,15 @@ pub(crate) async fn answer(
 ) -> Result<Ending, Ending> {
     let thread = std::rc::Rc::clone(&connection.thread);
     let _slot = thread.file_slots.take(thread.settings().queue).await?;
-    let opened = wanted.place.map(|(directory, name)| (open::open(&directory, &name), directory, name));
+    let now = thread.unix_us(story.began) / 1_000_000;
+    let opened = wanted.place.as_ref().map(|(directory, name)| {
+        let below = thread.kept_files.below(directory, now);
+        (below.open(name), below, name)
+    });
     Ok(match opened {
-        Some((Opened::File(file), directory, name)) => {
-            let told = Told { kind: kind::of(&name), fields: wanted.fields, by_application: true };
-            send(connection, request, upload, story, (Path::new(&directory), file, name, told)).await
+        Some((Opened::File(file), below, name)) => {
+            let told = Told { kind: kind::of(name), fields: wanted.fields, by_application: true };
+            send(connection, request, upload, story, (below, file, name.clone(), told)).await
         }
         _ => {
             let value = wanted.value;

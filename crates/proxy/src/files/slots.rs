@@ -10,9 +10,10 @@ use units::{Cause, Ending, Phase};
 pub(crate) struct FileSlots(Semaphore);
 
 impl FileSlots {
-    /// Half of what connections leave of a thread's descriptors; for each request one file, and one more for a moment.
+    /// Of the tenth that connections leave of all descriptors four fifths; for each request one file, and one more for a moment. One
+    /// fifth is that of the files which are kept.
     pub(crate) fn new(connections_max: usize) -> Self {
-        Self(Semaphore::new((connections_max / 20).max(8)))
+        Self(Semaphore::new((connections_max / 25).max(8)))
     }
 
     /// Waits for the right, at most so long.

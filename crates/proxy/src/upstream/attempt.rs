@@ -42,6 +42,9 @@ const INTERIM_MAX: u32 = 16;
 /// Applications set many cookies.
 const LIMITS: Limits = Limits { head: 64 * 1024, target: 0, fields: 256, field: 32 * 1024 };
 
+/// A longer packet does not fit into what uWSGI reads it into (`buffer-size`), unless that was set; then it closes without a word.
+const UWSGI_BUFFER: usize = 4096;
+
 /// Why an attempt has not brought a head.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -51,6 +54,8 @@ pub(super) enum Failure {
     Refused(String),
     /// The connection has ended without a byte of an answer.
     Silent,
+    /// The same of a uwsgi server that may not have had room for the packet.
+    Unfit,
     /// What has come is no response, for this reason.
     Malformed(&'static str),
     /// The connection has ended in the middle of a head.
@@ -100,8 +105,11 @@ pub(super) async fn on_one(
         // It cannot say by itself that it wants the body.
         connection.out.extend_from_slice(CONTINUE);
     }
-    let result = exchange(connection, request, upload, (pools, wire, question, asked), Instant::now()).await;
-    answered(result, pool)
+    let is_long = pool.upstream.protocol() == Protocol::Uwsgi && UWSGI_BUFFER < packet::length(&question);
+    match exchange(connection, request, upload, (pools, wire, question, asked), Instant::now()).await {
+        Err(Failure::Silent) if is_long => Err(Failure::Unfit),
+        result => answered(result, pool),
+    }
 }
 
 /// What is sent first: the head as this upstream reads it, and the body if it is at hand.

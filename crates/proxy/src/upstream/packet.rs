@@ -8,13 +8,7 @@ use std::borrow::Cow;
 
 use http::{Field, FieldKind, Framing, PacketWriter, Refusal, Scheme, Version};
 
-use crate::{
-    aim::{Aim, aim},
-    body::Upload,
-    connection::Connection,
-    request::Request,
-    route::Edits,
-};
+use crate::{aim::aim, body::Upload, connection::Connection, request::Request, route::Edits};
 
 /// Appends the packet; the body follows.
 pub(super) fn write(
@@ -39,6 +33,11 @@ pub(super) fn write(
     packet.end()
 }
 
+/// How long the variables of the packet are that lies at the beginning of `out`.
+pub(super) fn length(out: &[u8]) -> usize {
+    out.get(1..3).map_or(0, |bytes| usize::from(u16::from_le_bytes([bytes[0], bytes[1]])))
+}
+
 /// Where it is to go, by the route's mount or by that of a gateway in front.
 fn target(packet: &mut PacketWriter<'_>, request: &Request<'_>, input: &[u8]) {
     let head = request.head;
@@ -57,7 +56,7 @@ fn target(packet: &mut PacketWriter<'_>, request: &Request<'_>, input: &[u8]) {
         let mut variables = head.fields.iter().filter(|field| field.kind == FieldKind::Variable);
         variables.find(|field| field.name.of(input) == name).map(|field| field.value.of(input))
     };
-    let is_mounted_before = matches!(aim, Aim { target: Cow::Borrowed(_), script: None, .. });
+    let is_mounted_before = aim.is_as_it_came();
     let script = aim.script.map(str::as_bytes).or_else(|| told(b"SCRIPT_NAME").filter(|_| is_mounted_before));
     packet.variable(b"SCRIPT_NAME", script.unwrap_or_default());
     match told(b"PATH_INFO").filter(|_| is_mounted_before) {

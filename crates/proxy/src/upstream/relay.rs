@@ -83,8 +83,12 @@ pub(super) fn wanted(connection: &Connection, answered: &Answered) -> Option<Wan
     if !settings.routes.has_internal() {
         return None;
     }
+    let (head, input) = (&answered.head, &answered.wire.input);
+    if !head.fields.iter().any(|field| files::names_a_file(field.name.of(input))) {
+        return None;
+    }
     let mut lines = Vec::new();
-    write_fields(&mut lines, &answered.head, &answered.wire.input, &[]);
+    write_fields(&mut lines, head, input, &[]);
     files::wanted(&settings.routes, &lines)
 }
 

@@ -117,7 +117,9 @@ impl Tries<'_> {
 fn fault(failure: &Failure) -> Option<Fault> {
     match failure {
         Failure::Ended(Cause::HttpResponseTimeout) => Some(Fault::Answer),
-        Failure::Ended(_) => None,
+        // Of such a request's client, who could take the upstream away from all others. What it is worth shorter requests and
+        // probes tell.
+        Failure::Ended(_) | Failure::Unfit => None,
         _ => Some(Fault::Connection),
     }
 }
@@ -127,6 +129,7 @@ fn judge(failure: &Failure) -> (Cause, Right) {
     match failure {
         Failure::NotConnected(unreached) => (unreached.cause, Right::Always),
         Failure::Refused(_) => (Cause::TlsProtocolError, Right::Never),
+        Failure::Unfit => (Cause::ConnectionTerminated, Right::Never),
         Failure::Silent => (Cause::ConnectionTerminated, Right::If(Again::Closed)),
         Failure::Incomplete => (Cause::HttpResponseIncomplete, Right::If(Again::Closed)),
         Failure::Malformed(_) => (Cause::UpstreamProtocolError, Right::Never),
@@ -143,6 +146,10 @@ fn complain(thread: &Thread, pool: &Pool, failure: &Failure) {
             thread.complain_of_way(name, unreached.cause, &unreached.to_string());
         }
         Failure::Refused(why) => thread.complain_of_way(name, Cause::TlsProtocolError, why),
+        Failure::Unfit => {
+            let why = "it was closed without an answer to more than 4 KiB of variables; uWSGI needs `buffer-size = 65535` for them";
+            thread.complain_of_upstream(name, why);
+        }
         Failure::Malformed(why) => thread.complain_of_upstream(name, why),
         _ => {}
     }
