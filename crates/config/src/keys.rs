@@ -387,7 +387,7 @@ pub(crate) const KEYS: &[Key] = &[
 ];
 
 /// The keys of a `[[route]]`.
-const ROUTE_KEYS: &[Key] = &[
+pub(crate) const ROUTE_KEYS: &[Key] = &[
     key(
         "route.host",
         "text or list",

@@ -22,6 +22,13 @@ impl Users {
     }
 }
 
+impl Users {
+    /// The file's lines, to be compared and never to be shown.
+    pub(crate) fn written(&self) -> String {
+        self.0.iter().map(|(name, hash)| format!("{name}:{hash}\n")).collect()
+    }
+}
+
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Users({})", self.0.len())
