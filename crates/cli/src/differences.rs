@@ -78,12 +78,12 @@ impl Running {
         }
     }
 
-    fn try_compare(&self, told: Told) -> Result<(), Failure> {
+    fn try_compare(&self, told: Told) -> Result<(), Box<Failure>> {
         let before = self.config();
         let config = self.read(&before)?;
         let (wrong, notices) = certificates::check(&config);
         if !wrong.is_empty() {
-            return Err(refused(&wrong, &before));
+            return Err(Box::new(refused(&wrong, &before)));
         }
         let warnings = notices.iter().map(|notice| certificates::warning(notice)).collect();
         self.tell(told, Differs { warnings, ..Differs::of(&config::differences(&before, &config)) });
@@ -91,14 +91,14 @@ impl Running {
     }
 
     /// The configuration as it is now, if it may follow the one before.
-    pub(crate) fn read(&self, before: &Config) -> Result<Arc<Config>, Failure> {
-        let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
+    pub(crate) fn read(&self, before: &Config) -> Result<Arc<Config>, Box<Failure>> {
+        let config = (self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?;
         if config.has_app() != self.app.is_some() {
             let what = "an application in the place of upstreams, or upstreams in its place, cannot be had by a reload";
             let explanation = Explanation::new(what).hint("`tierce down`, then `tierce up`");
-            return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG));
+            return Err(Box::new(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG)));
         }
-        Ok(config)
+        Ok(Arc::new(config))
     }
 
     /// Says what differs.

@@ -142,7 +142,7 @@ impl Running {
     async fn try_renew(&self, told: Told) -> Result<Renewed, NotRenewed> {
         let began = Instant::now();
         let before = self.config();
-        let config = self.read(&before)?;
+        let config = self.read(&before).map_err(|failure| *failure)?;
         let read = certificates::load(&config).and_then(|loaded| Ok((loaded, certificates::clients(&config)?)));
         let (certificates, clients) = read.map_err(|refusals| refused(&refusals, &before))?;
         let balancing = balance::prepare(&config, &self.place).map_err(|error| {

@@ -61,7 +61,7 @@ pub enum Hidden {
     Changed,
 }
 
-/// All that differs, in the order of the reference.
+/// All that differs, about in the order of the reference.
 pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
     compare::compare(&written::config(old), &written::config(new))
 }
@@ -72,7 +72,10 @@ impl fmt::Display for Difference {
         if !self.of.is_empty() {
             write!(f, "{}: ", self.of)?;
         }
-        write!(f, "{}: ", self.key)?;
+        match &self.change {
+            Change::Moved { what, .. } => write!(f, "{} {what}: ", self.key)?,
+            _ => write!(f, "{}: ", self.key)?,
+        }
         let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         match &self.change {
             Change::Value { old, new } => write!(f, "{} → {}", shown(old), shown(new)),
@@ -81,8 +84,8 @@ impl fmt::Display for Difference {
             Change::Hidden(Hidden::Changed) => f.write_str("changed"),
             Change::Added(what) => write!(f, "+ {what}"),
             Change::Removed(what) => write!(f, "- {what}"),
-            Change::Moved { what, behind: Some(behind) } => write!(f, "{what} moved behind {behind}"),
-            Change::Moved { what, behind: None } => write!(f, "{what} moved to the front"),
+            Change::Moved { what: _, behind: Some(behind) } => write!(f, "moved behind {behind}"),
+            Change::Moved { what: _, behind: None } => f.write_str("moved to the front"),
         }
     }
 }

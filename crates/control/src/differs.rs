@@ -110,7 +110,7 @@ mod tests {
             ),
             (
                 moved,
-                r#"{"text":"listen: b moved behind a","of":null,"key":"listen","change":"moved","old":"b","new":"b","behind":"a"}"#,
+                r#"{"text":"listen b: moved behind a","of":null,"key":"listen","change":"moved","old":"b","new":"b","behind":"a"}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&Differing::from(&difference(change))).unwrap(), expected);

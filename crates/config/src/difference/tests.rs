@@ -337,7 +337,7 @@ fn order_counts() {
         paths.iter().map(|path| format!("[[route]]\npath = '{path}'\nlimits.body = '1kB'\n")).collect::<String>()
     };
     let of = |old: &[&str], new: &[&str]| lines(&routes(old), &routes(new));
-    let moved = |what: &str, to: &str| format!("[[route]]: path = \"{what}\" moved {to}");
+    let moved = |what: &str, to: &str| format!("[[route]] path = \"{what}\": moved {to}");
     assert_eq!(of(&["/a", "/b", "/c"], &["/c", "/a", "/b"]), [moved("/c", "to the front")]);
     assert_eq!(of(&["/a", "/b", "/c"], &["/b", "/c", "/a"]), [moved("/a", "behind path = \"/c\"")]);
     // What comes and goes moves nothing.
@@ -346,7 +346,7 @@ fn order_counts() {
         ["[[route]]: - path = \"/a\"", "[[route]]: + path = \"/x\"", "[[route]]: + path = \"/y\""]
     );
     let first = "listen = [':1', ':2', ':3']";
-    assert_eq!(lines(first, "listen = [':2', ':3', ':1']"), ["listen: http://0.0.0.0:1 moved behind http://0.0.0.0:3"]);
+    assert_eq!(lines(first, "listen = [':2', ':3', ':1']"), ["listen http://0.0.0.0:1: moved behind http://0.0.0.0:3"]);
 }
 
 #[test]

@@ -70,7 +70,7 @@ pub(super) fn config(config: &Config) -> Keys {
         trusted_proxies,
         proxy_protocol,
         routes: all_routes,
-        protection,
+        protection: Protection { rate: rate_limit, client_in_flight, client_connections, response, maintenance, pages },
         python,
         pythonpath,
         env,
@@ -111,7 +111,15 @@ pub(super) fn config(config: &Config) -> Keys {
         ("proxy_protocol", one(*proxy_protocol == ProxyProtocol::Required)),
     ]);
     keys.extend(routes(all_routes, project));
-    keys.extend(protected(protection));
+    let [page, retry_after, allow] = while_closed(maintenance.as_ref());
+    keys.extend([
+        ("rate_limit", maybe(rate_limit.as_ref().map(rate))),
+        ("maintenance", one(maintenance.is_some())),
+        ("maintenance.page", page),
+        ("maintenance.retry_after", retry_after),
+        ("maintenance.allow", allow),
+        ("error_pages", hidden_table(pages.entries())),
+    ]);
     keys.extend([
         ("python", maybe(python.as_deref().map(at))),
         ("pythonpath", names(pythonpath.iter().map(|path| at(path)))),
@@ -124,6 +132,11 @@ pub(super) fn config(config: &Config) -> Keys {
         ("compress", one(*compression == Compression::On)),
     ]);
     keys.extend(bounds(limits));
+    keys.extend([
+        ("limits.response", maybe(*response)),
+        ("limits.client_in_flight", maybe(*client_in_flight)),
+        ("limits.client_connections", maybe(*client_connections)),
+    ]);
     keys.push(("log.access", one(log(*access_log))));
     keys
 }
@@ -301,23 +314,6 @@ fn watched(admin: &Admin, project: &Path) -> String {
         Admin::At(listen) => address(listen, project),
         Admin::Off => "off".to_owned(),
     }
-}
-
-fn protected(protection: &Protection) -> Keys {
-    let Protection { rate: limit, client_in_flight, client_connections, response, maintenance, pages } = protection;
-    let mut keys = vec![("rate_limit", maybe(limit.as_ref().map(rate)))];
-    let [page, retry_after, allow] = while_closed(maintenance.as_ref());
-    keys.extend([
-        ("maintenance", one(maintenance.is_some())),
-        ("maintenance.page", page),
-        ("maintenance.retry_after", retry_after),
-        ("maintenance.allow", allow),
-        ("error_pages", hidden_table(pages.entries())),
-        ("limits.response", maybe(*response)),
-        ("limits.client_in_flight", maybe(*client_in_flight)),
-        ("limits.client_connections", maybe(*client_connections)),
-    ]);
-    keys
 }
 
 /// `10/s, burst 20, by header:X-Api-Key`, as far as it has to be said.
