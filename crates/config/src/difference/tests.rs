@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use super::*;
 use crate::{
-    keys::{KEYS, ROUTE_KEYS},
-    load,
+    keys, load,
     source::{Environment, Locate, Overrides},
 };
 
@@ -304,7 +303,7 @@ fn every_key_is_told_of() {
     }
     let tried: BTreeSet<_> =
         OF_ALL.iter().chain(OF_A_ROUTE).map(|(key, ..)| *key).chain(NOT_KEPT.iter().copied()).collect();
-    let known: BTreeSet<_> = KEYS.iter().chain(ROUTE_KEYS).map(|key| key.path).collect();
+    let known: BTreeSet<_> = keys::all().chain(keys::of_routes()).map(|key| key.path).collect();
     assert_eq!(tried, known, "each key of the reference has a case above, and no other");
 }
 
