@@ -103,6 +103,8 @@ fn a_look_reads_certificates_too() {
         assert_eq!(looked.out, "listen: + https://127.0.0.1:0\ntls: + a.pem\n");
         assert_eq!(looked.err.contains("expired"), warns, "{}", looked.err);
     }
+    project.write("tierce.toml", &project.config(&keys("slow_start = '1s'")));
+    assert_eq!(project.ok(&["reload"]).out, "slow_start: 0s → 1s\n", "also where nothing has to be loaded");
 }
 
 #[test]

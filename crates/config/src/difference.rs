@@ -1,11 +1,12 @@
 //! What differs between two configurations, key by key, in the words of the file.
 //!
-//! Invariant: every field of a `Config` is looked at, as `written` and `route` take each structure apart to its last field. No
+//! Invariant: every field of a `Config` is looked at, as `written`, `route` and `upstream` take each structure apart to its last field. No
 //! secret is in what comes of it: of variables, users, pages and fields only the names are shown.
 
 mod compare; // two written configurations side by side
 mod written; // a configuration as keys and what they are set to
 mod route; // the same of a route
+mod upstream; // the same of an upstream, and of certificates
 #[cfg(test)]
 mod tests;
 

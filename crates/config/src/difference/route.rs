@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
-use super::written::{
-    Element, Keys, Setting, hidden, hidden_table, list, maybe, names, one, rate, relative, table, upstream,
-    while_closed,
+use super::{
+    upstream::upstream,
+    written::{
+        Element, Keys, Setting, hidden, hidden_table, list, maybe, names, one, rate, relative, table, while_closed,
+    },
 };
 use crate::{
     model::Compression,
