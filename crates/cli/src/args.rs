@@ -57,8 +57,8 @@ pub(crate) enum Command {
     Ps,
     /// What the application has printed, and the access log
     Logs(Logs),
-    /// New code and configuration, without losing a request
-    Reload,
+    /// New code and configuration, without losing a request; what differs in the configuration is shown first
+    Reload(Reload),
     /// Replace the nodes one at a time, without losing a request
     Restart,
     /// Fork the workers anew, from the one that has served most: they start warm, and share its memory
@@ -138,6 +138,13 @@ pub(crate) struct Scale {
     /// The service and its number of nodes: web=5
     #[arg(required = true, value_name = "NAME=N")]
     pub(crate) targets: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Reload {
+    /// Only show what differs in the configuration, and what is wrong with it; change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! Commands for a running Tierce.
 
-use control::{Answer, Ask, AskError, Place, Recorded};
+use control::{Answer, Ask, AskError, Differs, Place, Recorded};
 
 use crate::{
     args::{Args, name_and_number},
@@ -10,8 +10,13 @@ use crate::{
 
 /// Asks, and says what went wrong.
 pub(crate) fn ask(args: &Args, ask: &Ask) -> Result<Answer, Exit> {
+    ask_and_hear(args, ask, |_| ())
+}
+
+/// The same; `hear` gets what differs before there is an answer.
+pub(crate) fn ask_and_hear(args: &Args, ask: &Ask, hear: impl FnMut(Differs)) -> Result<Answer, Exit> {
     let place = project::place(args)?;
-    report(control::ask(&place, ask))
+    report(control::ask_and_hear(&place, ask, hear))
 }
 
 fn report(answer: Result<Answer, AskError>) -> Result<Answer, Exit> {
@@ -75,10 +80,6 @@ pub(crate) fn scale(args: &Args, targets: &[String]) -> Exit {
         }
     }
     Exit::DONE
-}
-
-pub(crate) fn reload(args: &Args) -> Exit {
-    done(args, &Ask::Reload)
 }
 
 pub(crate) fn restart(args: &Args) -> Exit {

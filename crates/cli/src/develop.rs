@@ -17,6 +17,7 @@ use tokio::task::spawn_local;
 
 use crate::{
     application::{Application, Hold},
+    differences::Told,
     reload::NotRenewed,
     running::Running,
 };
@@ -52,7 +53,7 @@ impl Running {
         loop {
             // The generation before may still be on its way out, or somebody scales.
             app.supervisor.until_idle().await;
-            match self.renew(Some(&changed), hold.take()).await {
+            match self.renew(Some(&changed), hold.take(), Told::Log).await {
                 Ok(renewed) => {
                     let line = format!("↻ {changed} changed: {}", renewed.text);
                     self.note(&line);

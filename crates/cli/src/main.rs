@@ -22,6 +22,7 @@ mod running; // what it does while it runs
 mod application; // the application that it runs
 mod sight; // what is told of it
 mod reload; // new code and configuration
+mod differences; // what that changes in the configuration
 mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
 mod traceback; // where in the project
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         args::Command::Scale(scale) => ask::scale(&args, &scale.targets),
         args::Command::Ps => ps::run(&args),
         args::Command::Logs(wanted) => logs::run(&args, wanted),
-        args::Command::Reload => ask::reload(&args),
+        args::Command::Reload(wanted) => differences::reload(&args, wanted),
         args::Command::Restart => ask::restart(&args),
         args::Command::Refork(wanted) => ask::refork(&args, &wanted.nodes),
         args::Command::Drain(wanted) => ask::drain(&args, &wanted.node),

@@ -18,7 +18,7 @@ use std::{
 };
 
 use config::Config;
-use control::Answer;
+use control::{Answer, Differs};
 use proxy::{Followed, Settings};
 use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Replaced};
 use tokio::{task::JoinError, time::timeout};
@@ -26,6 +26,7 @@ use tokio::{task::JoinError, time::timeout};
 use crate::{
     application::{Application, Hold, done},
     balance, certificates,
+    differences::Told,
     exit::Exit,
     failure::Failure,
     notify::{monotonic_us, notify},
@@ -75,9 +76,9 @@ impl From<Failure> for NotRenewed {
 
 impl Running {
     /// Reloads at somebody's word.
-    pub(crate) async fn reload(&self) -> Answer {
+    pub(crate) async fn reload(&self, told: Told) -> Answer {
         let hold = self.app.as_ref().filter(|_| self.develops()).map(Application::hold);
-        match self.renew(None, hold).await {
+        match self.renew(None, hold, told).await {
             Ok(renewed) => {
                 let text = renewed.text.clone();
                 let changed = renewed.retire().await;
@@ -95,9 +96,14 @@ impl Running {
     }
 
     /// Loads code and configuration as they are now. `changed` says why; the hold ends when that is done.
-    pub(crate) async fn renew(&self, changed: Option<&str>, hold: Option<Hold<'_>>) -> Result<Renewed, NotRenewed> {
+    pub(crate) async fn renew(
+        &self,
+        changed: Option<&str>,
+        hold: Option<Hold<'_>>,
+        told: Told,
+    ) -> Result<Renewed, NotRenewed> {
         notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_us()));
-        let mut renewing = pin!(self.try_renew());
+        let mut renewing = pin!(self.try_renew(told));
         let in_time = match &hold {
             Some(hold) => timeout(hold.until.saturating_duration_since(Instant::now()), &mut renewing).await.ok(),
             None => None,
@@ -133,20 +139,16 @@ impl Running {
         }
     }
 
-    async fn try_renew(&self) -> Result<Renewed, NotRenewed> {
+    async fn try_renew(&self, told: Told) -> Result<Renewed, NotRenewed> {
         let began = Instant::now();
         let before = self.config();
-        let config = Arc::new((self.load)().map_err(|problems| Failure::of_problems(&problems, &before.project))?);
-        if config.has_app() != self.app.is_some() {
-            let what = "an application in the place of upstreams, or upstreams in its place, cannot be had by a reload";
-            let explanation = Explanation::new(what).hint("`tierce down`, then `tierce up`");
-            return Err(Failure::of_explanation(&explanation, &config.project, Exit::CONFIG).into());
-        }
+        let config = self.read(&before).map_err(|failure| *failure)?;
         let read = certificates::load(&config).and_then(|loaded| Ok((loaded, certificates::clients(&config)?)));
         let (certificates, clients) = read.map_err(|refusals| refused(&refusals, &before))?;
         let balancing = balance::prepare(&config, &self.place).map_err(|error| {
             Failure::of_explanation(&balance::explain(&error, &self.place), &config.project, Exit::FAILED)
         })?;
+        self.tell(told, Differs::of(&config::differences(&before, &config)));
         let replaced = match &self.app {
             Some(app) => Some(self.replace(app, &before, &config).await?),
             None => None,
@@ -211,7 +213,7 @@ async fn find_interpreter(config: &Arc<Config>) -> Result<Interpreter, PrepareEr
     found.await.unwrap_or_else(|error| Err(broken(error).into()))
 }
 
-fn refused(refusals: &[Refusal], config: &Config) -> Failure {
+pub(crate) fn refused(refusals: &[Refusal], config: &Config) -> Failure {
     let texts: Vec<_> = refusals.iter().map(|refusal| refusal.explanation.to_string()).collect();
     let exit = refusals.first().map_or(Exit::FAILED, |refusal| refusal.exit);
     match refusals {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use config::{Config, Problems};
-use control::{Answer, Ask, Call, Place, Recorded, Server};
+use control::{Answer, Ask, Call, Differs, First, Place, Recorded, Server};
 use policy::{Duty, Standing};
 use proxy::{Edge, Keepers, Service};
 use supervise::{ChangeError, Watch};
@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     application::{self, Application},
     certificates::Certificates,
+    differences::Told,
     ended::Ended,
     exit::Exit,
     notify::notify,
@@ -77,7 +78,7 @@ impl Running {
                     never = &mut developing => match never {},
                     never = &mut keeping => match never {},
                     call = calls.recv() => match call {
-                        Some(Call { ask: Ask::Down, answer }) => break waiting.push(answer),
+                        Some(Call { ask: Ask::Down, answer, .. }) => break waiting.push(answer),
                         Some(call) => self.begin(call),
                         None => break,
                     },
@@ -114,16 +115,16 @@ impl Running {
     }
 
     /// Answers in its own time.
-    fn begin(self: &Rc<Self>, call: Call) {
+    fn begin(self: &Rc<Self>, Call { ask, first, answer: asker }: Call) {
         let this = Rc::clone(self);
         spawn_local(async move {
-            let answer = this.answer(call.ask).await;
+            let answer = this.answer(ask, first).await;
             if let Answer::Refused { text, .. } = &answer {
                 // Whoever looks for the reason later does not know who has asked.
                 this.sink.record(text);
             }
             // A client that has gone does not want it.
-            let _ = call.answer.send(answer);
+            let _ = asker.send(answer);
         });
     }
 
@@ -131,10 +132,10 @@ impl Running {
     fn hang_up(self: &Rc<Self>) {
         let this = Rc::clone(self);
         spawn_local(async move {
-            match this.answer(Ask::Reload).await {
+            match this.reload(Told::Log).await {
                 Answer::Refused { text, .. } => this.sink.message(&text),
                 Answer::Done { text } => this.note(&text),
-                Answer::Ps { .. } => {}
+                Answer::Ps { .. } | Answer::Differs { .. } => {}
             }
         });
     }
@@ -145,7 +146,7 @@ impl Running {
         calls: &mut mpsc::Receiver<Call>,
         waiting: &mut Vec<oneshot::Sender<Answer>>,
     ) -> Infallible {
-        while let Some(Call { ask, answer }) = calls.recv().await {
+        while let Some(Call { ask, answer, .. }) = calls.recv().await {
             let now = match ask {
                 Ask::Down => {
                     waiting.push(answer);
@@ -153,7 +154,8 @@ impl Running {
                 }
                 Ask::Ps => Answer::Ps { ps: self.ps() },
                 Ask::Scale { .. }
-                | Ask::Reload
+                | Ask::Reload { .. }
+                | Ask::Compare
                 | Ask::Restart
                 | Ask::Refork { .. }
                 | Ask::Drain { .. }
@@ -215,10 +217,12 @@ impl Running {
         self.sink.record(text);
     }
 
-    async fn answer(&self, ask: Ask) -> Answer {
+    async fn answer(&self, ask: Ask, first: oneshot::Sender<Differs>) -> Answer {
         match (ask, &self.app) {
             (Ask::Ps, _) => Answer::Ps { ps: self.ps() },
-            (Ask::Reload, _) => self.reload().await,
+            (Ask::Reload { first: First::Differences }, _) => self.reload(Told::Asker(first)).await,
+            (Ask::Reload { first: First::Nothing }, _) => self.reload(Told::Nobody).await,
+            (Ask::Compare, _) => self.compare(Told::Asker(first)),
             (Ask::Scale { app: name, nodes }, Some(app)) if name == self.config().name => {
                 app.scale(nodes, &self.place, &self.sink).await
             }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The cookie of `sticky = true`.
-const COOKIE: &str = "tierce_node";
+pub(crate) const COOKIE: &str = "tierce_node";
 
 /// What others call a way to balance, and what to write here.
 const FOREIGN: &[(&[&str], &str)] = &[

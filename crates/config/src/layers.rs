@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    keys::{self, KEYS},
+    keys,
     read::{Given, Origin, Raw},
     source::{Environment, Overrides},
 };
@@ -33,7 +33,7 @@ pub(crate) fn merge(
     }
     values.extend(file);
     // Tables are set in the file only; the variables of the application are set as variables anyway.
-    for key in KEYS.iter().filter(|key| keys::has_variable(key.path)) {
+    for key in keys::all().filter(|key| keys::has_variable(key.path)) {
         let name = keys::variable(key.path);
         if let Some(value) = environment.value(&name) {
             values.insert(key.path.to_owned(), variable(value, &name));

@@ -26,10 +26,12 @@ mod django; // the same for manage.py
 mod workers; // how many workers: a number or bounds
 mod model; // the checked configuration
 mod load; // all of it, in order
+mod difference; // what differs between two of them
 mod problem; // what is wrong, where, and what to do
 #[cfg(any(test, fuzzing))]
 pub mod fuzz; // what holds of text that operators write, whatever it is
 
+pub use difference::{Change, Difference, Hidden, differences};
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{

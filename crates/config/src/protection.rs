@@ -72,6 +72,21 @@ pub struct RateLimit {
     pub by: RateKey,
 }
 
+impl RateLimit {
+    /// As it is written: how many, and in which time. Of several ways, the one that needs no `burst` beside it.
+    pub(crate) fn written(&self) -> (u32, &'static str) {
+        let fits = |count: u32, whole: Duration| whole.checked_div(count) == Some(self.every);
+        let with_burst = UNITS.iter().find(|(_, whole)| fits(self.burst, *whole)).map(|(unit, _)| (self.burst, *unit));
+        let with_any = || {
+            UNITS.iter().find_map(|(unit, whole)| {
+                let count = u32::try_from(whole.as_nanos() / self.every.as_nanos().max(1)).ok()?;
+                fits(count, *whole).then_some((count, *unit))
+            })
+        };
+        with_burst.or_else(with_any).expect("it was read from one of these")
+    }
+}
+
 /// Who is one client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RateKey {
@@ -107,10 +122,22 @@ impl ErrorPages {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// By `"502"` or `"5xx"`, as in the file.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (String, String)> {
+        self.0.iter().map(|(from, to, page)| {
+            let status = if from == to { from.to_string() } else { format!("{}xx", from / 100) };
+            (status, page.clone())
+        })
+    }
 }
 
 /// How long clients are asked to stay away, where nothing is said of it.
-const RETRY_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// The times of rates.
+const UNITS: [(&str, Duration); 3] =
+    [("s", Duration::from_secs(1)), ("min", Duration::from_secs(60)), ("h", Duration::from_secs(3600))];
 
 const RATE_HINT: &str =
     "write \"10/s\", \"100/min\" or \"1000/h\", or { rate = \"100/min\", burst = 20, by = \"client\" }";
@@ -159,14 +186,10 @@ pub(crate) fn rate(path: &str, values: &mut Values) -> Own<RateLimit> {
 /// `100/min`: how many, and how long one takes.
 fn parse_rate(text: &str) -> Option<(u32, Duration)> {
     let (count, unit) = text.split_once('/')?;
-    let seconds = match unit.trim() {
-        "s" => 1,
-        "m" | "min" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
+    let unit = if unit.trim() == "m" { "min" } else { unit.trim() };
+    let (_, whole) = UNITS.iter().find(|(known, _)| *known == unit)?;
     let count = count.trim().parse().ok().filter(|count| (1..=1_000_000).contains(count))?;
-    Some((count, Duration::from_secs(seconds) / count))
+    Some((count, *whole / count))
 }
 
 fn key(path: &str, text: &str, given: &Given, values: &mut Values) -> Option<RateKey> {
@@ -259,6 +282,17 @@ mod tests {
             ("2000000/s", None),
         ] {
             assert_eq!(parse_rate(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_written_as_it_was_read() {
+        for text in ["10/s", "3/s", "7/min", "100/min", "1000/h", "1000000/h", "999999/s", "1/h"] {
+            let (burst, every) = parse_rate(text).unwrap();
+            let (count, unit) = RateLimit { every, burst, by: RateKey::Client }.written();
+            assert_eq!(format!("{count}/{unit}"), text);
+            let (count, unit) = RateLimit { every, burst: 12345, by: RateKey::Client }.written();
+            assert_eq!(parse_rate(&format!("{count}/{unit}")).unwrap().1, every, "{text} beside another burst");
         }
     }
 

@@ -34,6 +34,11 @@ impl RetryOn {
     pub fn holds(&self, again: Again) -> bool {
         self.0.contains(&again)
     }
+
+    /// By their names, as in the file.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> {
+        CHOICES.iter().filter(|(_, again)| self.holds(*again)).map(|(name, _)| *name)
+    }
 }
 
 pub(crate) fn retry_on(values: &mut Values) -> RetryOn {

@@ -40,6 +40,11 @@ impl TrustedProxies {
         Ok(())
     }
 
+    /// As they are written.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(ToString::to_string)
+    }
+
     /// Whether a peer is trusted; `None` is one that comes through a Unix socket, an IPv4 address is not written as IPv6.
     pub fn contains(&self, peer: Option<IpAddr>) -> bool {
         self.0.iter().any(|trusted| match (*trusted, peer) {
@@ -55,14 +60,19 @@ impl TrustedProxies {
 impl fmt::Display for TrustedProxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (nth, trusted) in self.0.iter().enumerate() {
-            f.write_str(if nth == 0 { "" } else { ", " })?;
-            match trusted {
-                Trusted::Unix => f.write_str("unix")?,
-                Trusted::Network { address, prefix } if *prefix == width(*address) => write!(f, "{address}")?,
-                Trusted::Network { address, prefix } => write!(f, "{address}/{prefix}")?,
-            }
+            write!(f, "{}{trusted}", if nth == 0 { "" } else { ", " })?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix => f.write_str("unix"),
+            Self::Network { address, prefix } if *prefix == width(*address) => write!(f, "{address}"),
+            Self::Network { address, prefix } => write!(f, "{address}/{prefix}"),
+        }
     }
 }
 

@@ -26,6 +26,11 @@ impl Users {
     pub fn typical_hash(&self) -> Option<&str> {
         self.known.get(self.typical).map(|(_, hash)| hash.as_str())
     }
+
+    /// The file's lines, to be compared and never to be shown.
+    pub(crate) fn written(&self) -> String {
+        self.known.iter().map(|(name, hash)| format!("{name}:{hash}\n")).collect()
+    }
 }
 
 impl fmt::Debug for Users {

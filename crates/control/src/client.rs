@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     Place,
+    differs::Differs,
     protocol::{Answer, Ask, LINE_MAX},
 };
 
@@ -37,17 +38,28 @@ pub enum AskError {
 
 /// Asks and waits for the answer, as long as it takes.
 pub fn ask(place: &Place, ask: &Ask) -> Result<Answer, AskError> {
+    ask_and_hear(place, ask, |_| ())
+}
+
+/// The same; `hear` gets what differs as soon as it is said.
+pub fn ask_and_hear(place: &Place, ask: &Ask, mut hear: impl FnMut(Differs)) -> Result<Answer, AskError> {
     let mut stream = connect(place)?;
     let exchange = || {
         let mut line = serde_json::to_vec(ask)?;
         line.push(b'\n');
         stream.write_all(&line)?;
-        let mut answer = String::new();
-        BufReader::new(stream.take(LINE_MAX)).read_line(&mut answer)?;
-        if answer.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        let mut lines = BufReader::new(stream.take(LINE_MAX));
+        loop {
+            let mut answer = String::new();
+            lines.read_line(&mut answer)?;
+            if answer.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            match serde_json::from_str(&answer)? {
+                Answer::Differs { differs } => hear(differs),
+                answer => return Ok(answer),
+            }
         }
-        serde_json::from_str(&answer).map_err(io::Error::from)
     };
     exchange().map_err(AskError::NoAnswer)
 }
@@ -115,14 +127,34 @@ mod tests {
         let (_project, place) = place();
         let asked = place.clone();
         serving(&place, async move |server, mut calls| {
-            let asking = tokio::task::spawn_blocking(move || ask(&asked, &Ask::Reload));
+            let asking = tokio::task::spawn_blocking(move || ask(&asked, &Ask::Compare));
             let call: Call = calls.recv().await.unwrap();
-            assert_eq!(call.ask, Ask::Reload);
+            assert_eq!(call.ask, Ask::Compare);
             call.answer.send(Answer::Done { text: "well".to_owned() }).unwrap();
             server.finish().await;
             assert_eq!(asking.await.unwrap().unwrap(), Answer::Done { text: "well".to_owned() });
         });
         assert!(!place.socket().exists());
+    }
+
+    #[test]
+    fn what_differs_is_heard_before_the_answer() {
+        let (_project, place) = place();
+        let asked = place.clone();
+        let differs = Differs { items: Vec::new(), more: 0, warnings: vec!["old".to_owned()] };
+        serving(&place, async move |server, mut calls| {
+            let (hears, heard) = std::sync::mpsc::channel();
+            let asking = tokio::task::spawn_blocking(move || {
+                ask_and_hear(&asked, &Ask::Compare, |differs| hears.send(differs).unwrap())
+            });
+            let Call { first, answer, .. } = calls.recv().await.unwrap();
+            first.send(differs.clone()).unwrap();
+            let heard = tokio::task::spawn_blocking(move || heard.recv().unwrap()).await.unwrap();
+            assert_eq!(heard, differs, "there is no answer yet");
+            answer.send(Answer::Done { text: "well".to_owned() }).unwrap();
+            assert_eq!(asking.await.unwrap().unwrap(), Answer::Done { text: "well".to_owned() });
+            server.finish().await;
+        });
     }
 
     #[test]
@@ -133,7 +165,7 @@ mod tests {
             while !asked.socket().exists() {
                 std::thread::yield_now();
             }
-            ask(&asked, &Ask::Reload)
+            ask(&asked, &Ask::Compare)
         });
         serving(&place, async move |server, mut calls| {
             let call: Call = calls.recv().await.unwrap();

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod protocol; // one JSON object a line
+mod differs; // what differs between two configurations
 mod place; // the state directory and its lock
 mod search; // where one runs that was started otherwise
 mod server; // the running side
@@ -13,8 +14,9 @@ mod admin; // for those who only watch
 mod state; // what outlives the process
 
 pub use admin::{Admin, AdminBound, Sight};
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, ask_and_hear};
+pub use differs::{Differing, Differs, How};
 pub use place::{LockError, Place, RunLock};
-pub use protocol::{Answer, AppReasons, AppStatus, Ask, Ps};
+pub use protocol::{Answer, AppReasons, AppStatus, Ask, First, Ps};
 pub use server::{Call, Server};
 pub use state::{Recorded, wanted_nodes};

@@ -1,7 +1,9 @@
-//! One JSON object a line: a question, then one answer.
+//! One JSON object a line: a question, then one answer; before it, what differs, if the question asks for that.
 
 use serde::{Deserialize, Serialize};
 use supervise::{NodeStatus, StaffStatus};
+
+use crate::differs::Differs;
 
 /// What a command asks of the running Tierce.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +19,13 @@ pub enum Ask {
         nodes: u32,
     },
     /// New code and configuration.
-    Reload,
+    Reload {
+        /// What is said before the answer; commands that are older do not ask for anything.
+        #[serde(default)]
+        first: First,
+    },
+    /// What a reload would change in the configuration is said before the answer, and not done.
+    Compare,
     /// The nodes one after the other.
     Restart,
     /// In each of these nodes, or in all, the workers are forked anew from the warmest.
@@ -46,6 +54,17 @@ pub enum Ask {
     Down,
 }
 
+/// What is said before an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum First {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// [`Answer::Differs`].
+    Differences,
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "snake_case")]
@@ -59,6 +78,11 @@ pub enum Answer {
     Ps {
         /// It.
         ps: Ps,
+    },
+    /// No answer yet: what differs in the configuration.
+    Differs {
+        /// It.
+        differs: Differs,
     },
     /// It was not done.
     Refused {
@@ -117,5 +141,23 @@ mod tests {
         assert_eq!(serde_json::to_string(&scale).unwrap(), r#"{"do":"scale","app":"web","nodes":5}"#);
         let refused = Answer::Refused { code: 78, text: "no".to_owned() };
         assert_eq!(serde_json::to_string(&refused).unwrap(), r#"{"say":"refused","code":78,"text":"no"}"#);
+    }
+
+    #[test]
+    fn commands_of_other_versions_are_understood() {
+        let reload = |first| Ask::Reload { first };
+        assert_eq!(serde_json::from_str::<Ask>(r#"{"do":"reload"}"#).unwrap(), reload(First::Nothing));
+        let asked = serde_json::to_string(&reload(First::Differences)).unwrap();
+        assert_eq!(asked, r#"{"do":"reload","first":"differences"}"#);
+
+        /// As it was before.
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(tag = "do", rename_all = "snake_case")]
+        enum Older {
+            Reload,
+        }
+        assert_eq!(serde_json::from_str::<Older>(&asked).unwrap(), Older::Reload);
+        // It must not be taken for a reload.
+        assert!(serde_json::from_str::<Older>(&serde_json::to_string(&Ask::Compare).unwrap()).is_err());
     }
 }

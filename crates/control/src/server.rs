@@ -7,7 +7,7 @@ use std::{io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, spawn_local},
     time::{Duration, timeout},
@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     Place,
+    differs::Differs,
     protocol::{Answer, Ask},
 };
 
@@ -35,6 +36,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(2);
 pub struct Call {
     /// What is asked.
     pub ask: Ask,
+    /// Where to say what differs, before the answer, to whoever has asked for that.
+    pub first: oneshot::Sender<Differs>,
     /// Where to answer.
     pub answer: oneshot::Sender<Answer>,
 }
@@ -101,12 +104,22 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>, mut ended: watch:
     timeout(QUESTION_TIME, reader.read_line(&mut line)).await??;
     let answer = match serde_json::from_str(&line) {
         Ok(ask) => {
-            let (sender, answer) = oneshot::channel();
+            let (sender, mut answer) = oneshot::channel();
+            let (first, told) = oneshot::channel();
             let gone = || Answer::Refused { code: 69, text: "error: tierce is stopping".to_owned() };
-            match calls.send(Call { ask, answer: sender }).await {
+            let answered = async {
+                tokio::select! {
+                    biased;
+                    // Where nothing is said first, this is dropped.
+                    Ok(differs) = told => say(&mut writer, &Answer::Differs { differs }).await?,
+                    answer = &mut answer => return io::Result::Ok(answer.unwrap_or_else(|_| gone())),
+                }
+                Ok(answer.await.unwrap_or_else(|_| gone()))
+            };
+            match calls.send(Call { ask, first, answer: sender }).await {
                 Ok(()) => tokio::select! {
                     biased;
-                    answer = answer => answer.unwrap_or_else(|_| gone()),
+                    answer = answered => answer?,
                     _ = ended.changed() => gone(),
                 },
                 Err(_) => gone(),
@@ -114,7 +127,11 @@ async fn serve(stream: UnixStream, calls: &mpsc::Sender<Call>, mut ended: watch:
         }
         Err(error) => Answer::Refused { code: 1, text: format!("error: this command is not understood: {error}") },
     };
-    let mut text = serde_json::to_vec(&answer)?;
+    say(&mut writer, &answer).await
+}
+
+async fn say(writer: &mut OwnedWriteHalf, answer: &Answer) -> io::Result<()> {
+    let mut text = serde_json::to_vec(answer)?;
     text.push(b'\n');
     timeout(ANSWER_TIME, writer.write_all(&text)).await?
 }

@@ -1,7 +1,7 @@
 //! Sizes as people write them. Decimal units count in thousands, binary ones in 1024.
 use std::{fmt, str::FromStr};
 
-/// A size in bytes, written `"512B"`, `"16KiB"`, `"10MB"`; messages use the largest binary unit that divides it.
+/// A size in bytes, written `"512B"`, `"16KiB"`, `"10MB"`; messages use the largest unit that divides it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);
 
@@ -54,7 +54,14 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let units = [
+            (1u64 << 30, "GiB"),
+            (1_000_000_000, "GB"),
+            (1 << 20, "MiB"),
+            (1_000_000, "MB"),
+            (1 << 10, "KiB"),
+            (1_000, "kB"),
+        ];
         match units.iter().find(|(scale, _)| self.0 != 0 && self.0.is_multiple_of(*scale)) {
             Some((scale, unit)) => write!(f, "{}{unit}", self.0 / scale),
             None => write!(f, "{}B", self.0),
@@ -72,7 +79,10 @@ mod tests {
             ("0B", 0, "0B"),
             ("512B", 512, "512B"),
             ("16KiB", 16 << 10, "16KiB"),
-            ("10MB", 10_000_000, "10000000B"),
+            ("10MB", 10_000_000, "10MB"),
+            ("1500kB", 1_500_000, "1500kB"),
+            ("1001B", 1_001, "1001B"),
+            ("3000MiB", 3000 << 20, "3000MiB"),
             ("2 GiB", 2 << 30, "2GiB"),
         ] {
             let size: Bytes = text.parse().unwrap();
