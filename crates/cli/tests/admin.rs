@@ -8,7 +8,7 @@ use std::{
     os::unix::net::UnixStream,
 };
 
-use testkit::{Client, Project, Response, free_port, wait_for};
+use testkit::{Client, Project, Response, Upstream, free_port, wait_for};
 
 use self::prometheus::Page;
 
@@ -78,6 +78,8 @@ fn counts_add_up() {
         (&[("http_response_status_class", "4xx")], 21.0),
         (&[("http_request_method", "POST"), ("tierce_ending", "served")], 1.0),
         (&[("http_request_method", "_OTHER"), ("http_response_status_class", "2xx")], 1.0),
+        (&[("service", "web")], 62.0),
+        (&[("service", "tierce"), ("tierce_ending", "http_protocol_error")], 1.0),
     ] {
         assert_eq!(page.sum(DURATION, labels), expected, "{labels:?}");
     }
@@ -96,6 +98,41 @@ fn counts_add_up() {
         assert_eq!(page.sum(name, &[]), expected, "{name}");
     }
     assert!(1_000_000.0 < page.sum("tierce_worker_resident_memory_bytes", &[]));
+}
+
+#[test]
+fn requests_count_for_the_service_that_they_have_asked_also_when_it_has_gone() {
+    let upstream = Upstream::new();
+    let api = format!("[[route]]\npath = '/api'\nupstream = [{:?}]\nlimits.body = '1kB'\n", upstream.url());
+    upstream.answer_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let all = "workers = 1\nhealth.every = '1h'\n[[route]]\npath = '/fixed'\nrespond = { body = 'x' }\n";
+    let (project, admin) = project(&format!("{all}{api}"));
+    let running = project.up(&[]);
+    let file = project.read("tierce.toml");
+    let mut client = running.client();
+    let mut get = |path: &str| assert_eq!(client.get(path).unwrap().status, 200, "{path}");
+    let counted = |expected: [f64; 3]| {
+        let of = |page: &Page, name, service| page.sum(name, &[("service", service)]);
+        wait_for("all to be counted", || {
+            let page = metrics(admin);
+            ["web", "api", "tierce"].map(|service| of(&page, DURATION, service)) == expected
+        });
+        let page = metrics(admin);
+        let waits = ["web", "api", "tierce"].map(|service| of(&page, "tierce_queue_wait_seconds_count", service));
+        assert_eq!(waits, [expected[0], expected[1], 0.0], "the edge itself is not waited for");
+        assert_eq!(page.sum(DURATION, &[]), expected.iter().sum::<f64>());
+    };
+    ["/", "/api", "/api", "/fixed"].into_iter().for_each(&mut get);
+    assert_eq!(running.client().post("/api", &[b'x'; 2000]).unwrap().status, 413);
+    counted([1.0, 2.0, 2.0]);
+    project.write("tierce.toml", &file.replace(&api, ""));
+    project.ok(&["reload"]);
+    get("/api");
+    counted([2.0, 2.0, 2.0]);
+    project.write("tierce.toml", &file);
+    project.ok(&["reload"]);
+    get("/api");
+    counted([2.0, 3.0, 2.0]);
 }
 
 #[test]

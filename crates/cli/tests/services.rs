@@ -59,9 +59,9 @@ fn a_route_leads_elsewhere_beside_the_application() {
     let mut watcher = Client::connect(admin).unwrap();
     let metrics = watcher.get("/metrics").unwrap().text();
     for line in [
-        format!("tierce_node_requests_total{{app=\"api\",node=\"{address}\",generation=\"1\"}} 1"),
-        "tierce_node_ready{app=\"web\",node=\"web.1\",generation=\"1\"} 1".to_owned(),
-        "tierce_queue_depth{app=\"api\"} 0".to_owned(),
+        format!("tierce_node_requests_total{{service=\"api\",node=\"{address}\",generation=\"1\"}} 1"),
+        "tierce_node_ready{service=\"web\",node=\"web.1\",generation=\"1\"} 1".to_owned(),
+        "tierce_queue_depth{service=\"api\"} 0".to_owned(),
     ] {
         assert!(metrics.lines().any(|known| known == line), "{line} is missing in\n{metrics}");
     }

@@ -60,7 +60,8 @@ pub fn parse_date(text: &[u8]) -> Option<u64> {
         // Sunday, 06-Nov-94 08:49:37 GMT
         [_, date, time, "GMT"] => {
             let mut parts = date.split('-');
-            let (date, month, year) = (parts.next()?, parts.next()?, small(parts.next()?)?);
+            let (date, month, year) = (parts.next()?, parts.next()?, parts.next()?);
+            let year = small(year).filter(|_| year.len() == 2 && parts.next().is_none())?;
             // Two digits: the past century for what would else be far ahead.
             (date, month, if year < 70 { 2000 + year } else { 1900 + year }, time)
         }
@@ -74,8 +75,13 @@ pub fn parse_date(text: &[u8]) -> Option<u64> {
     let date = small(date)?;
     let is_valid = parts.next().is_none() && (1..=31).contains(&date) && hour < 24 && minute < 60 && second <= 60;
     let days = days(year, month, date).filter(|_| is_valid)?;
-    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+    let second = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    // A leap second may lie behind it.
+    (second <= LAST).then_some(second)
 }
+
+/// The last second of the year 9999: beyond, a year has more than four digits.
+const LAST: u64 = 253_402_300_799;
 
 const MONTH_NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -137,9 +143,13 @@ mod tests {
             "Sun, 06 Nov 19944 08:49:37 GMT",
             "Sun, -6 Nov 1994 08:49:37 GMT",
             "Wed, 31 Dec 1969 23:59:59 GMT",
+            "Sunday, 06-Nov-9498 08:49:37 GMT",
+            "Sunday, 06-Nov-94-1 08:49:37 GMT",
+            "Fri, 31 Dec 9999 23:59:60 GMT",
         ] {
             assert_eq!(parse_date(text.as_bytes()), None, "{text}");
         }
+        assert_eq!(parse_date(b"Fri, 31 Dec 9999 23:59:59 GMT"), Some(LAST));
         for second in (0..5_000_000_000).step_by(86_399 * 7) {
             assert_eq!(parse_date(&format(second)), Some(second));
         }

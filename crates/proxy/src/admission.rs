@@ -76,7 +76,6 @@ pub(crate) async fn enter(
     story: &mut Story,
 ) -> Result<Instant, Ending> {
     let now = Instant::now();
-    story.asked(now);
     let settings = connection.thread.settings();
     let protection = &settings.protection;
     let client = request.client(&connection.peer);
@@ -95,6 +94,7 @@ pub(crate) async fn enter(
             Some(share.ok_or_else(|| refused(Cause::ClientInFlight, Duration::ZERO, story))?)
         }
     };
+    story.asked(now, request.service);
     let start_by = now + request.queue;
     let pass = match request.route.and_then(|route| route.lane.as_ref()) {
         None => None,

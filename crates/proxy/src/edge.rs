@@ -6,7 +6,7 @@ use config::{
     AccessLog, Balance, Compression, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, RetryOn, ServerTiming,
     Tracing, TrustedProxies,
 };
-use telemetry::{AccessFormat, LogSink, Metrics};
+use telemetry::{AccessFormat, Counted, LogSink, Metrics};
 use tokio::{
     runtime::Builder,
     sync::{oneshot, watch},
@@ -53,6 +53,8 @@ pub struct Settings {
     pub https_redirect: Option<u16>,
     /// Where requests go.
     pub services: Vec<Service>,
+    /// Under what their requests are counted, in the same order.
+    pub(crate) counted: Vec<Counted>,
     /// Which of them, and what else becomes of requests.
     pub(crate) routes: Arc<Routes>,
     /// What protects the application from too much of them.
@@ -111,6 +113,7 @@ impl Settings {
             protection: Arc::new(Protection::new(&config.protection)),
             cookies: cookies(config, &services),
             services,
+            counted: Vec::new(),
             on_disconnect: config.limits.on_disconnect,
             expose: config.expose,
             server_timing: config.server_timing,
@@ -129,6 +132,11 @@ impl Settings {
         if let Some(routes) = Arc::get_mut(&mut self.routes) {
             routes.keep_lanes(&old.routes);
         }
+    }
+
+    /// Requests are counted there from now on, each under the name of its service.
+    fn count_in(&mut self, metrics: &Metrics) {
+        self.counted = self.services.iter().map(|service| metrics.counted(&service.name)).collect();
     }
 
     /// How many of a thread's descriptors are for connections: all, or half where each request may need one to an upstream.
@@ -192,12 +200,13 @@ fn share(descriptors: u64, threads: usize) -> usize {
 }
 
 /// Starts one thread for each of the `bound` sets of sockets. `descriptors` is the limit of open files.
-pub fn serve(mut bound: Bound, settings: Settings, sink: &LogSink, descriptors: u64) -> Result<Edge, EdgeError> {
+pub fn serve(mut bound: Bound, mut settings: Settings, sink: &LogSink, descriptors: u64) -> Result<Edge, EdgeError> {
+    let metrics = Metrics::new(bound.by_thread.len());
+    settings.count_in(&metrics);
     let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
     let by_thread = std::mem::take(&mut bound.by_thread);
     let tls = bound.tls.take();
     let descriptors = share(descriptors, by_thread.len());
-    let metrics = Metrics::new(by_thread.len());
     let clients = Arc::new(Clients::default());
     let mut threads = Vec::new();
     for (index, listeners) in by_thread.into_iter().enumerate() {
@@ -236,6 +245,7 @@ impl Edge {
 
     /// New settings for requests from now on.
     pub fn set(&self, mut settings: Settings) {
+        settings.count_in(&self.metrics);
         self.commands.send_modify(|command| {
             settings.keep_lanes(&command.settings);
             command.settings = settings;

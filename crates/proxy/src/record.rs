@@ -8,7 +8,7 @@ use std::{
 
 use http::{RequestHead, Version};
 use policy::{NodeLabel, WorkerId};
-use telemetry::{AccessFormat, EndedRequest, RequestEvent};
+use telemetry::{AccessFormat, Counted, EndedRequest, RequestEvent};
 use units::{Ending, Phase, RequestId};
 
 use crate::{connection::Connection, request::Request};
@@ -20,6 +20,8 @@ pub(crate) struct Story {
     pub(crate) id: RequestId,
     pub(crate) began: Instant,
     asked: Option<Instant>,
+    /// Under which it is counted: that which it has asked.
+    service: Counted,
     granted: Option<Instant>,
     handed_over: Option<Instant>,
     head_arrived: Option<Instant>,
@@ -38,6 +40,7 @@ impl Story {
             id,
             began: now,
             asked: None,
+            service: Counted::default(),
             granted: None,
             handed_over: None,
             head_arrived: None,
@@ -51,9 +54,10 @@ impl Story {
         }
     }
 
-    /// It wants a slot.
-    pub(crate) fn asked(&mut self, now: Instant) {
+    /// It wants a slot of this service.
+    pub(crate) fn asked(&mut self, now: Instant, service: Counted) {
         self.asked = Some(now);
+        self.service = service;
     }
 
     /// A slot was given.
@@ -183,6 +187,7 @@ fn count(connection: &Connection, request: Option<&Request<'_>>, story: &Story, 
     let since = |from: Instant, to: Instant| microseconds(to.saturating_duration_since(from));
     let left_queue = story.granted.unwrap_or(now);
     connection.thread.counts.request_ended(&EndedRequest {
+        service: story.service,
         method: request.map_or(b"", |request| request.method(&connection.input)),
         status: story.status,
         ending,

@@ -12,6 +12,7 @@ use std::{
 
 use config::RetryOn;
 use http::{RequestHead, Scheme};
+use telemetry::Counted;
 use units::{Bytes, Cause, Ending, Phase, RequestId};
 
 use crate::{
@@ -66,6 +67,8 @@ pub(crate) struct Request<'a> {
     pub(crate) route: Option<&'a Route>,
     /// Where it goes, if anywhere.
     pub(crate) way: Option<&'a Way>,
+    /// Under what name it is counted once it asks for a slot there.
+    pub(crate) service: Counted,
     /// The cookie by which clients stick to a node there, if they do.
     pub(crate) cookie: Option<&'a str>,
 }
@@ -140,6 +143,7 @@ async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, s
     let service = settings.routes.service(route);
     let way = service.and_then(|number| connection.thread.way(number));
     let cookie = service.and_then(|number| settings.cookies.get(number)).map(String::as_str);
+    let counted = service.and_then(|number| settings.counted.get(number)).copied().unwrap_or_default();
     let limits = route.map(|route| route.rule.limits).unwrap_or_default();
     let trace = trace::of(&connection.thread, settings.tracing, head, input);
     #[cfg(test)]
@@ -156,6 +160,7 @@ async fn serve(connection: &mut Connection, head: &RequestHead, length: usize, s
         held: RefCell::default(),
         route,
         way: way.as_deref(),
+        service: counted,
         cookie,
     };
     let limit = limits.body.map_or(settings.body, Bytes::count);

@@ -15,6 +15,7 @@ mod sink; // from many producers to one writer
 mod rotate; // the file that does not grow without bound
 mod tail; // reading it back
 mod metrics; // what is counted
+mod services; // under which names
 mod exposition; // how Prometheus reads it
 
 pub use event::{AccessFormat, RequestEvent, write_line};
@@ -22,5 +23,6 @@ pub use exposition::{EXPOSITION_TYPE, Exposition, Kind};
 pub use lines::{About, LineFormat, line_as_json, write_app_line};
 pub use messages::Messages;
 pub use metrics::{Counts, EndedRequest, Metrics};
+pub use services::Counted;
 pub use sink::{LogSink, Output};
 pub use tail::Tail;

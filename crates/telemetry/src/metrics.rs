@@ -13,7 +13,10 @@ use std::{
 
 use units::{Cause, Ending};
 
-use crate::exposition::{Exposition, Kind};
+use crate::{
+    exposition::{Exposition, Kind},
+    services::{Counted, Names},
+};
 
 /// Upper bounds of the buckets in microseconds: those that OpenTelemetry recommends for durations of requests, and three
 /// below, as many handlers need less than 5 ms.
@@ -61,7 +64,7 @@ impl Histogram {
 }
 
 /// What one thread counts. Aligned, so that no two threads write to the same line of the processor's cache.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Counts {
     begun: Counter,
@@ -70,14 +73,51 @@ pub struct Counts {
     closed: Counter,
     bytes_in: Counter,
     bytes_out: Counter,
+    /// By the name under which requests are counted; made when there are any.
+    services: Rare<OfService, { Counted::ALL }>,
+}
+
+/// What is counted of the requests of one service.
+#[derive(Debug, Default)]
+struct OfService {
     queue_wait: Histogram,
-    /// By method, class and cause; few of all that are possible ever happen.
-    durations: Box<[OnceLock<Box<Histogram>>]>,
+    /// By method and class, and then by cause; few of all that are possible ever happen.
+    durations: Rare<Causes, { METHODS.len() * CLASSES.len() }>,
+}
+
+type Causes = Rare<Histogram, { Cause::NAMES.len() }>;
+
+/// Places for what seldom is there: each is made when it is wanted for the first time.
+#[derive(Debug)]
+struct Rare<T, const N: usize>([OnceLock<Box<T>>; N]);
+
+impl<T, const N: usize> Default for Rare<T, N> {
+    fn default() -> Self {
+        Self([const { OnceLock::new() }; N])
+    }
+}
+
+impl<T: Default, const N: usize> Rare<T, N> {
+    fn make(&self, at: usize) -> &T {
+        self.0[at].get_or_init(Box::default)
+    }
+
+    /// What is there at this place.
+    fn find(&self, at: usize) -> Option<&T> {
+        Some(self.0.get(at)?.get()?.as_ref())
+    }
+
+    /// All that is there, each with its place.
+    fn present(&self) -> impl Iterator<Item = (usize, &T)> {
+        (0..N).filter_map(|at| Some((at, self.find(at)?)))
+    }
 }
 
 /// What is counted of a request when it has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct EndedRequest<'a> {
+    /// Whose request it was.
+    pub service: Counted,
     /// Empty when its head could not be read.
     pub method: &'a [u8],
     /// The status sent; 0 when none was.
@@ -92,22 +132,6 @@ pub struct EndedRequest<'a> {
     pub bytes_in: u64,
     /// Bytes of the response's body.
     pub bytes_out: u64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        let series = METHODS.len() * CLASSES.len() * Cause::NAMES.len();
-        Self {
-            begun: Counter::default(),
-            ended: Counter::default(),
-            accepted: Counter::default(),
-            closed: Counter::default(),
-            bytes_in: Counter::default(),
-            bytes_out: Counter::default(),
-            queue_wait: Histogram::default(),
-            durations: (0..series).map(|_| OnceLock::new()).collect(),
-        }
-    }
 }
 
 impl Counts {
@@ -131,47 +155,52 @@ impl Counts {
         self.ended.add(1);
         self.bytes_in.add(request.bytes_in);
         self.bytes_out.add(request.bytes_out);
+        let service = self.services.make(request.service.number());
         if let Some(us) = request.queue_us {
-            self.queue_wait.record(us);
+            service.queue_wait.record(us);
         }
         let method = METHODS.iter().position(|name| name.as_bytes() == request.method).unwrap_or(0);
         let class = usize::from(request.status / 100);
         let class = if class < CLASSES.len() { class } else { 0 };
-        let at = (method * CLASSES.len() + class) * Cause::NAMES.len() + request.ending.cause.number();
-        if let Some(series) = self.durations.get(at) {
-            series.get_or_init(Box::default).record(request.total_us);
-        }
+        let causes = service.durations.make(method * CLASSES.len() + class);
+        causes.make(request.ending.cause.number()).record(request.total_us);
     }
 }
 
 /// What all threads count.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Vec<Arc<Counts>>);
+pub struct Metrics {
+    threads: Vec<Arc<Counts>>,
+    names: Arc<Names>,
+}
 
 impl Metrics {
     /// For so many threads.
     pub fn new(threads: usize) -> Self {
-        Self((0..threads).map(|_| Arc::default()).collect())
+        Self { threads: (0..threads).map(|_| Arc::default()).collect(), names: Arc::default() }
+    }
+
+    /// What requests of the service with this name are to be counted under, now and after any reload.
+    pub fn counted(&self, service: &str) -> Counted {
+        self.names.counted(service)
     }
 
     /// What a thread counts in, and no other does.
     pub fn of_thread(&self, index: usize) -> Option<Arc<Counts>> {
-        self.0.get(index).map(Arc::clone)
+        self.threads.get(index).map(Arc::clone)
     }
 
     /// Appends everything.
     pub fn write(&self, to: &mut Exposition) {
-        let sum = |part: fn(&Counts) -> &Counter| self.0.iter().map(|counts| part(counts).read()).sum::<u64>();
-        self.write_durations(to);
+        let sum = |part: fn(&Counts) -> &Counter| self.threads.iter().map(|counts| part(counts).read()).sum::<u64>();
+        let names = self.names.all();
+        self.write_durations(&names, to);
         // What ends is read before what begins: a difference is never below what it was.
         let ended = sum(|counts| &counts.ended);
         let begun = sum(|counts| &counts.begun);
         to.family("http_server_active_requests", Kind::Gauge, "Requests whose head is here and that have not ended.");
         to.sample(&[], begun.saturating_sub(ended));
-        to.family("tierce_queue_wait_seconds", Kind::Histogram, "How long requests have waited for a slot.");
-        let mut waits = Sums::default();
-        self.0.iter().for_each(|counts| waits.add(&counts.queue_wait));
-        waits.write(&[], to);
+        self.write_waits(&names, to);
         let closed = sum(|counts| &counts.closed);
         let accepted = sum(|counts| &counts.accepted);
         to.family("tierce_connections_open", Kind::Gauge, "Connections of clients.");
@@ -186,23 +215,43 @@ impl Metrics {
         }
     }
 
-    fn write_durations(&self, to: &mut Exposition) {
-        let mut series: BTreeMap<usize, Sums> = BTreeMap::new();
-        for counts in &self.0 {
-            let present = counts.durations.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.get()?)));
-            present.for_each(|(at, histogram)| series.entry(at).or_default().add(histogram));
-        }
+    fn write_durations(&self, names: &[String], to: &mut Exposition) {
         let help = "How long requests have taken, from the head to the end of the response.";
         to.family("http_server_request_duration_seconds", Kind::Histogram, help);
-        for (at, sums) in series {
-            let (rest, cause) = (at / Cause::NAMES.len(), at % Cause::NAMES.len());
-            let labels = [
-                ("http_request_method", METHODS[rest / CLASSES.len()]),
-                ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
-                ("tierce_ending", Cause::NAMES[cause]),
-            ];
-            sums.write(&labels, to);
+        for (number, name) in names.iter().enumerate() {
+            let mut series: BTreeMap<_, Sums> = BTreeMap::new();
+            for service in self.of_service(number) {
+                for (rest, causes) in service.durations.present() {
+                    causes.present().for_each(|(cause, one)| series.entry((rest, cause)).or_default().add(one));
+                }
+            }
+            for ((rest, cause), sums) in series {
+                let labels = [
+                    ("service", name.as_str()),
+                    ("http_request_method", METHODS[rest / CLASSES.len()]),
+                    ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
+                    ("tierce_ending", Cause::NAMES[cause]),
+                ];
+                sums.write(&labels, to);
+            }
         }
+    }
+
+    fn write_waits(&self, names: &[String], to: &mut Exposition) {
+        to.family("tierce_queue_wait_seconds", Kind::Histogram, "How long requests have waited for a slot.");
+        for (number, name) in names.iter().enumerate() {
+            let mut waits = Sums::default();
+            self.of_service(number).for_each(|service| waits.add(&service.queue_wait));
+            // Tierce itself is waited for by nobody.
+            if waits.buckets != [0; BUCKETS] {
+                waits.write(&[("service", name.as_str())], to);
+            }
+        }
+    }
+
+    /// What the threads have counted under a name.
+    fn of_service(&self, number: usize) -> impl Iterator<Item = &OfService> {
+        self.threads.iter().filter_map(move |counts| counts.services.find(number))
     }
 }
 
@@ -246,7 +295,9 @@ mod tests {
     #[test]
     fn threads_are_added_up() {
         let metrics = Metrics::new(2);
+        let [web, api] = ["web", "api"].map(|name| metrics.counted(name));
         let request = EndedRequest {
+            service: web,
             method: b"GET",
             status: 200,
             ending: Ending::SERVED,
@@ -256,18 +307,22 @@ mod tests {
             bytes_out: 5,
         };
         let [one, other] = [0, 1].map(|index| metrics.of_thread(index).unwrap());
-        for (counts, method, total_us) in [(&one, &b"GET"[..], 1_000), (&other, b"GET", 1_001), (&other, b"BREW", 0)] {
+        for (counts, service, method, total_us) in
+            [(&one, web, &b"GET"[..], 1_000), (&other, web, b"GET", 1_001), (&other, api, b"BREW", 0)]
+        {
             counts.connection_accepted();
             counts.request_begun();
-            counts.request_ended(&EndedRequest { method, total_us, ..request });
+            counts.request_ended(&EndedRequest { service, method, total_us, ..request });
         }
         one.connection_closed();
         other.request_begun();
         let gone = Ending::new(Cause::ClientClosed, Phase::Queue);
-        other.request_ended(&EndedRequest { status: 0, ending: gone, total_us: 99_000_000, queue_us: None, ..request });
+        let service = Counted::default();
+        let gone = EndedRequest { service, status: 0, ending: gone, total_us: 99_000_000, queue_us: None, ..request };
+        other.request_ended(&gone);
         one.request_begun();
         let text = text(&metrics);
-        let get = r#"http_request_method="GET",http_response_status_class="2xx",tierce_ending="served""#;
+        let get = r#"service="web",http_request_method="GET",http_response_status_class="2xx",tierce_ending="served""#;
         for line in [
             &format!(r#"http_server_request_duration_seconds_bucket{{{get},le="0.0005"}} 0"#),
             &format!(r#"http_server_request_duration_seconds_bucket{{{get},le="0.001"}} 1"#),
@@ -275,9 +330,10 @@ mod tests {
             &format!(r#"http_server_request_duration_seconds_bucket{{{get},le="+Inf"}} 2"#),
             &format!("http_server_request_duration_seconds_sum{{{get}}} 0.002001"),
             &format!("http_server_request_duration_seconds_count{{{get}}} 2"),
-            r#"http_server_request_duration_seconds_count{http_request_method="_OTHER",http_response_status_class="2xx",tierce_ending="served"} 1"#,
-            r#"http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_class="none",tierce_ending="client_closed"} 1"#,
-            r#"tierce_queue_wait_seconds_count 3"#,
+            r#"http_server_request_duration_seconds_count{service="api",http_request_method="_OTHER",http_response_status_class="2xx",tierce_ending="served"} 1"#,
+            r#"http_server_request_duration_seconds_count{service="tierce",http_request_method="GET",http_response_status_class="none",tierce_ending="client_closed"} 1"#,
+            r#"tierce_queue_wait_seconds_count{service="web"} 2"#,
+            r#"tierce_queue_wait_seconds_count{service="api"} 1"#,
             "http_server_active_requests 1",
             "tierce_connections_open 2",
             "tierce_connections_accepted_total 3",
@@ -286,6 +342,27 @@ mod tests {
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_never_happens_takes_no_memory() {
+        let metrics = Metrics::new(1);
+        let counts = metrics.of_thread(0).unwrap();
+        let request = EndedRequest {
+            service: metrics.counted("web"),
+            method: b"GET",
+            status: 200,
+            ending: Ending::SERVED,
+            total_us: 1,
+            queue_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        counts.request_ended(&request);
+        counts.request_ended(&request);
+        let rows: Vec<_> = counts.services.present().flat_map(|(_, service)| service.durations.present()).collect();
+        assert_eq!((counts.services.present().count(), rows.len(), rows[0].1.present().count()), (1, 1, 1));
+        assert!(size_of::<Counts>() + size_of::<OfService>() + size_of::<Causes>() < 4 << 10);
     }
 
     #[test]

@@ -44,12 +44,22 @@ fn test() -> Result<()> {
     check_reference()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    check_fuzz_targets()?;
     step(Command::new("python3").args(["-m", "unittest", "discover", "-s", "bench"]))?;
     python::prepare(&root())?;
     nginx::prepare()?;
     counts::count(&root(), Counts::Checked)?;
     // Each whole-program test is a load of its own: more at once, on any machine, would only disturb each other.
     step(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"]).env("RUST_TEST_THREADS", "2"))
+}
+
+/// Whether the fuzz targets, which are no part of the workspace, still fit the crates. libFuzzer is not built for that: a library in its
+/// place is never linked.
+fn check_fuzz_targets() -> Result<()> {
+    let words = ["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"];
+    let mut check = Command::new(env!("CARGO"));
+    check.args(words).env("RUSTFLAGS", "--cfg fuzzing -D warnings").env("CUSTOM_LIBFUZZER_PATH", "absent/libfuzzer.a");
+    step(&mut check)
 }
 
 fn cargo(words: &[&str]) -> Result<()> {

@@ -134,7 +134,7 @@ fn metrics(sight: &Sight) -> String {
     sight.metrics.write(&mut page);
     page.family("tierce_queue_depth", Kind::Gauge, "Requests that wait for a slot.");
     for app in &sight.ps.apps {
-        page.sample(&[("app", &app.name)], app.queued);
+        page.sample(&[("service", &app.name)], app.queued);
     }
     nodes(&sight.ps, &mut page);
     workers(&sight.ps.items, &mut page);
@@ -159,8 +159,8 @@ fn nodes(ps: &Ps, page: &mut Exposition) {
     for (name, kind, help, value) in columns {
         page.family(name, kind, help);
         for node in &ps.items {
-            let (app, generation) = (service(node, &ps.apps), node.generation.to_string());
-            page.sample(&[("app", app), ("node", &node.node), ("generation", &generation)], value(node));
+            let (service, generation) = (service(node, &ps.apps), node.generation.to_string());
+            page.sample(&[("service", service), ("node", &node.node), ("generation", &generation)], value(node));
         }
     }
 }

@@ -63,6 +63,7 @@ impl Scripted {
             trusted_proxies: Default::default(),
             routes: Arc::new(Routes::new(&config::Routes::default(), 100, "web", &services)),
             services,
+            counted: Vec::new(),
             protection: Default::default(),
             response: u64::MAX,
             head: http::Limits::default(),
