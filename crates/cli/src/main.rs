@@ -22,6 +22,7 @@ mod running; // what it does while it runs
 mod application; // the application that it runs
 mod sight; // what is told of it
 mod reload; // new code and configuration
+mod relisten; // and all that is listened on
 mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
 mod traceback; // where in the project

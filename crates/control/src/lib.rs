@@ -12,7 +12,7 @@ mod client; // the asking side
 mod admin; // for those who only watch
 mod state; // what outlives the process
 
-pub use admin::{Admin, AdminBound, Sight};
+pub use admin::{Admin, AdminBound, AdminChange, Sight};
 pub use client::{AskError, ask};
 pub use place::{LockError, Place, RunLock};
 pub use protocol::{Answer, AppReasons, AppStatus, Ask, Ps};

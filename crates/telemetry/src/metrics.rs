@@ -1,4 +1,5 @@
 //! What is counted of requests and connections: a set of numbers for each thread of the edge, added up when somebody asks.
+//! There may be more threads later.
 //!
 //! Invariant: one thread writes a set, so that counting is a load and a store and nobody waits for anybody; others read at
 //! any time. Labels come from closed lists: nothing that a client sends makes a new series.
@@ -6,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -144,25 +145,29 @@ impl Counts {
     }
 }
 
-/// What all threads count.
+/// What all threads count. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Vec<Arc<Counts>>);
+pub struct Metrics(Arc<Mutex<Vec<Arc<Counts>>>>);
 
 impl Metrics {
-    /// For so many threads.
-    pub fn new(threads: usize) -> Self {
-        Self((0..threads).map(|_| Arc::default()).collect())
+    /// What a thread counts in, and no other does; what it has counted stays when it has gone.
+    pub fn of_thread(&self, index: usize) -> Arc<Counts> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= index {
+            all.resize_with(index + 1, Arc::default);
+        }
+        Arc::clone(&all[index])
     }
 
-    /// What a thread counts in, and no other does.
-    pub fn of_thread(&self, index: usize) -> Option<Arc<Counts>> {
-        self.0.get(index).map(Arc::clone)
+    fn all(&self) -> Vec<Arc<Counts>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Appends everything.
     pub fn write(&self, to: &mut Exposition) {
-        let sum = |part: fn(&Counts) -> &Counter| self.0.iter().map(|counts| part(counts).read()).sum::<u64>();
-        self.write_durations(to);
+        let all = self.all();
+        let sum = |part: fn(&Counts) -> &Counter| all.iter().map(|counts| part(counts).read()).sum::<u64>();
+        write_durations(&all, to);
         // What ends is read before what begins: a difference is never below what it was.
         let ended = sum(|counts| &counts.ended);
         let begun = sum(|counts| &counts.begun);
@@ -170,7 +175,7 @@ impl Metrics {
         to.sample(&[], begun.saturating_sub(ended));
         to.family("tierce_queue_wait_seconds", Kind::Histogram, "How long requests have waited for a slot.");
         let mut waits = Sums::default();
-        self.0.iter().for_each(|counts| waits.add(&counts.queue_wait));
+        all.iter().for_each(|counts| waits.add(&counts.queue_wait));
         waits.write(&[], to);
         let closed = sum(|counts| &counts.closed);
         let accepted = sum(|counts| &counts.accepted);
@@ -185,24 +190,24 @@ impl Metrics {
             to.sample(&[], value);
         }
     }
+}
 
-    fn write_durations(&self, to: &mut Exposition) {
-        let mut series: BTreeMap<usize, Sums> = BTreeMap::new();
-        for counts in &self.0 {
-            let present = counts.durations.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.get()?)));
-            present.for_each(|(at, histogram)| series.entry(at).or_default().add(histogram));
-        }
-        let help = "How long requests have taken, from the head to the end of the response.";
-        to.family("http_server_request_duration_seconds", Kind::Histogram, help);
-        for (at, sums) in series {
-            let (rest, cause) = (at / Cause::NAMES.len(), at % Cause::NAMES.len());
-            let labels = [
-                ("http_request_method", METHODS[rest / CLASSES.len()]),
-                ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
-                ("tierce_ending", Cause::NAMES[cause]),
-            ];
-            sums.write(&labels, to);
-        }
+fn write_durations(all: &[Arc<Counts>], to: &mut Exposition) {
+    let mut series: BTreeMap<usize, Sums> = BTreeMap::new();
+    for counts in all {
+        let present = counts.durations.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.get()?)));
+        present.for_each(|(at, histogram)| series.entry(at).or_default().add(histogram));
+    }
+    let help = "How long requests have taken, from the head to the end of the response.";
+    to.family("http_server_request_duration_seconds", Kind::Histogram, help);
+    for (at, sums) in series {
+        let (rest, cause) = (at / Cause::NAMES.len(), at % Cause::NAMES.len());
+        let labels = [
+            ("http_request_method", METHODS[rest / CLASSES.len()]),
+            ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
+            ("tierce_ending", Cause::NAMES[cause]),
+        ];
+        sums.write(&labels, to);
     }
 }
 
@@ -245,7 +250,7 @@ mod tests {
 
     #[test]
     fn threads_are_added_up() {
-        let metrics = Metrics::new(2);
+        let metrics = Metrics::default();
         let request = EndedRequest {
             method: b"GET",
             status: 200,
@@ -255,7 +260,8 @@ mod tests {
             bytes_in: 3,
             bytes_out: 5,
         };
-        let [one, other] = [0, 1].map(|index| metrics.of_thread(index).unwrap());
+        let [one, other] = [0, 1].map(|index| metrics.of_thread(index));
+        let metrics = metrics.clone();
         for (counts, method, total_us) in [(&one, &b"GET"[..], 1_000), (&other, b"GET", 1_001), (&other, b"BREW", 0)] {
             counts.connection_accepted();
             counts.request_begun();
