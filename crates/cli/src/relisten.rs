@@ -12,7 +12,6 @@ use tls::Loaded;
 
 use crate::{
     certificates::Renewal,
-    failure::Failure,
     listeners::listener_names,
     refuse::{Refusal, cannot_bind, cannot_bind_admin},
     running::Running,
@@ -28,19 +27,16 @@ pub(crate) struct Relisten {
 
 impl Running {
     /// Binds what it takes to listen as `config` says, with the certificates that were read for it.
-    pub(crate) fn prepare_listeners(&self, config: &Config, certificates: Option<Loaded>) -> Result<Relisten, Failure> {
+    pub(crate) fn prepare_listeners(&self, config: &Config, certificates: Option<Loaded>) -> Result<Relisten, Refusal> {
         let mut edge = self.edge.borrow_mut();
         let edge = edge.as_mut().map(|edge| edge.prepare(&config.listen, config.cores as usize)).transpose();
         let edge = edge.map_err(|error| match error {
             PrepareError::Bind(error) => cannot_bind(&error),
             PrepareError::Edge(error) => Refusal::failed("the edge cannot have more threads", &error),
-        });
-        let prepared = edge.and_then(|edge| {
-            let admin = self.admin.borrow().prepare(&config.admin, &self.place);
-            let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
-            Ok(Relisten { edge, admin, renewal: self.certificates.prepare(certificates)? })
-        });
-        prepared.map_err(|refusal| Failure::of_explanation(&refusal.explanation, &config.project, refusal.exit))
+        })?;
+        let admin = self.admin.borrow().prepare(&config.admin, &self.place);
+        let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
+        Ok(Relisten { edge, admin, renewal: self.certificates.prepare(certificates)? })
     }
 
     /// What workers have to know of it.

@@ -151,7 +151,10 @@ impl Running {
         })?;
         let (replaced, relisten) = match &self.app {
             Some(app) => self.replace(app, &before, &config, certificates).await?,
-            None => (None, self.prepare_listeners(&config, certificates)?),
+            None => {
+                let relisten = self.prepare_listeners(&config, certificates);
+                (None, relisten.map_err(|refusal| refused(&[refusal], &config))?)
+            }
         };
         // Nothing can fail any more.
         let Followed { came, went } = self.upstreams.borrow_mut().follow((&config, &clients));
@@ -188,7 +191,7 @@ impl Running {
         let nodes = if before.nodes == config.nodes { app.nodes.get() } else { config.nodes };
         // Two that bind at a time would be in each other's way.
         app.supervisor.refuse_if_busy().map_err(|error| not_renewed(&error, config))?;
-        let relisten = self.prepare_listeners(config, certificates)?;
+        let relisten = self.prepare_listeners(config, certificates).map_err(|refusal| refused(&[refusal], config))?;
         let recipe = Recipe { config: Arc::clone(config), interpreter, front: self.front(&relisten) };
         let replaced = app.supervisor.reload(recipe, nodes).await;
         let replaced = replaced.map_err(|error| not_renewed(&error, config))?;
