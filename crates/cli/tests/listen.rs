@@ -142,6 +142,38 @@ fn threads_come_and_go_and_each_reaches_application_and_upstreams() {
 }
 
 #[test]
+fn an_edge_without_an_application_changes_as_well() {
+    let upstream = Upstream::new();
+    let keys = |cores: u32| format!("upstream = ['{}']\ncores = {cores}\n", upstream.url());
+    let (one, three) = (keys(1), keys(3));
+    let project = Project::new(TIERCE, APP, &one);
+    let (port, other) = (project.port, free_port());
+    upstream.answer_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let mut command = project.command(&["edge"]);
+    command.args(["--access-log", "off"]);
+    let running = project.start(command);
+    let outcomes = OpenLoop { port, rate: RATE, connections: Connections::Kept }.run(|progress| {
+        for keys in [format!("{three}{}", on(&[port, other])), format!("{one}{}", on(&[other, port]))] {
+            progress.more(BETWEEN);
+            reload(&project, &keys);
+            for _ in 0..40 {
+                assert_eq!(Client::connect(other).unwrap().get("/").unwrap().text(), "ok");
+            }
+        }
+        let mut kept = Client::connect(other).unwrap();
+        assert_eq!(kept.get("/").unwrap().text(), "ok");
+        project.write("tierce.toml", &project.config(&one));
+        running.signal("HUP");
+        wait_for("the line", || running.err().contains(&format!("no longer on http://127.0.0.1:{other}")));
+        wait_for("the address to be gone", || is_refused(other));
+        assert_eq!(kept.get("/").unwrap().text(), "ok");
+        progress.more(BETWEEN);
+    });
+    let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+#[test]
 fn another_protocol_is_spoken_from_the_next_connection_on() {
     let made = certificate(&["a.example"]);
     let plain = "app = 'app:app'\nworkers = 1\ncores = 2\n";

@@ -115,13 +115,19 @@ pub(crate) const KEYS: &[Key] = &[
         "`--threads`",
         "The most requests in flight in one worker. How many there really are adapts by itself.",
     ),
-    key("cores", "number, 1 to 256", "one per core", "`--cores`", "Threads of the edge."),
+    key(
+        "cores",
+        "number, 1 to 256",
+        "one per core",
+        "`--cores`",
+        "Threads of the edge. A reload changes their number, and closes no connection.",
+    ),
     key(
         "listen",
         "list of addresses",
         "`[\"http://localhost:8080\"]`",
         "`-b`, `--bind`",
-        "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `https://HOST:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket.",
+        "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `https://HOST:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket. A reload changes the list: connections that were accepted go on.",
     ),
     key(
         "socket_mode",
