@@ -14,7 +14,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use config::{Listen, Protocol};
@@ -33,6 +33,8 @@ pub(crate) use socket::BACKLOG;
 #[derive(Debug, Default)]
 pub struct Bound {
     held: Vec<Held>,
+    /// Sockets that are listened on no more, some of which threads are still about to close.
+    closing: Vec<(SocketAddr, Weak<Socket>)>,
     numbers: Numbers,
     pub(crate) threads: usize,
     /// What the https listeners answer handshakes with.
@@ -129,9 +131,12 @@ impl Bound {
                 let _ = remove_file(path);
             }
         }
-        let gone = self.held.iter().flat_map(|held| &held.groups).filter(|group| !change.has(group));
-        for group in gone.filter(|group| group.at.is_some_and(|at| change.held.iter().any(|held| held.meets(at)))) {
-            group.sockets.iter().for_each(|socket| socket.linger());
+        self.closing.retain(|(_, socket)| 0 < socket.strong_count());
+        for group in self.held.iter().flat_map(|held| &held.groups).filter(|group| !change.has(group)) {
+            let Some(at) = group.at else { continue };
+            let is_replaced = change.held.iter().any(|held| held.meets(at));
+            group.sockets.iter().for_each(|socket| socket.linger(is_replaced));
+            self.closing.extend(group.sockets.iter().map(|socket| (at, Arc::downgrade(socket))));
         }
         made.came = after.iter().filter(|address| !before.contains(address)).cloned().collect();
         made.went = before.into_iter().filter(|address| !after.contains(address)).collect();

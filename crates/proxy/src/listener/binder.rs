@@ -21,12 +21,15 @@ use super::{
 pub(super) struct Binder {
     /// What is listened on now, and not found in the list so far.
     leaving: Vec<Held>,
+    /// What went before, and is not closed yet.
+    closing: Vec<Group>,
     change: Change,
 }
 
 impl Binder {
     pub(super) fn bind(bound: &Bound, listen: &[Listen], threads: usize) -> Result<Change, BindError> {
-        let mut binder = Self { leaving: bound.held.clone(), change: Change::new(bound, threads) };
+        let mut binder =
+            Self { leaving: bound.held.clone(), closing: closing(bound), change: Change::new(bound, threads) };
         // First what stays, so that it is known when something does not go together with it.
         let places: Vec<_> = listen.iter().map(|entry| binder.keep(entry)).collect();
         for (entry, kept) in listen.iter().zip(&places) {
@@ -114,15 +117,18 @@ impl Binder {
         Ok(Group { at: Some(socket.at()?), sockets: vec![socket] })
     }
 
-    /// Takes sockets of addresses that go.
+    /// Takes sockets of addresses that go, or went.
     fn take_groups(&mut self, wanted: impl Fn(SocketAddr) -> bool) -> Vec<Group> {
         let is_wanted = |group: &mut Group| group.at.is_some_and(&wanted);
-        self.leaving.iter_mut().flat_map(|held| held.groups.extract_if(.., is_wanted)).collect()
+        let leaving = self.leaving.iter_mut().flat_map(|held| held.groups.extract_if(.., is_wanted));
+        leaving.chain(self.closing.extract_if(.., is_wanted)).collect()
     }
 
     /// Whether it is only an address which goes that has the port.
     fn is_only_leaving(&self, at: SocketAddr) -> bool {
-        self.leaving.iter().any(|held| held.meets(at)) && !self.change.held.iter().any(|held| held.meets(at))
+        let closes = self.closing.iter().any(|group| group.at.is_some_and(|known| meets(known, at)));
+        (closes || self.leaving.iter().any(|held| held.meets(at)))
+            && !self.change.held.iter().any(|held| held.meets(at))
     }
 
     fn add_unix(&self, path: &Path, mode: Option<u32>, address: &Address) -> Result<(Socket, u32), BindError> {
@@ -182,6 +188,18 @@ impl Binder {
         self.change.held.iter_mut().zip(numbers).for_each(|(held, number)| held.number = number);
         self.change
     }
+}
+
+/// Sockets that somebody still holds.
+fn closing(bound: &Bound) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (at, socket) in bound.closing.iter().filter_map(|(at, socket)| Some((*at, socket.upgrade()?))) {
+        match groups.iter_mut().find(|group| group.at == Some(at)) {
+            Some(group) => group.sockets.push(socket),
+            None => groups.push(Group { at: Some(at), sockets: vec![socket] }),
+        }
+    }
+    groups
 }
 
 /// Whether both entries name the same place.

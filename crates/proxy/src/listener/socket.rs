@@ -113,9 +113,10 @@ impl Socket {
         }
     }
 
-    /// Another socket has taken its place for some of its clients: those whose handshakes are under way still come by it.
-    pub(super) fn linger(&self) {
-        self.lingers.store(true, Relaxed);
+    /// Nobody listens here any more. Where another socket has taken its place for some of its clients, those whose handshakes
+    /// are under way still come by this one.
+    pub(super) fn linger(&self, is_replaced: bool) {
+        self.lingers.store(is_replaced, Relaxed);
     }
 
     pub(crate) fn lingers(&self) -> bool {

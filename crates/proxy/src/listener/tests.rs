@@ -215,6 +215,26 @@ fn what_is_narrower_than_before_is_bound_beside_it() {
 }
 
 #[test]
+fn an_address_that_comes_again_takes_back_what_is_not_closed_yet() {
+    let mut bound = bind(&tcp("127.0.0.1", 0), 2).unwrap();
+    let (port, mut held) = (port(&bound), sockets(&bound));
+    change(&mut bound, &[], 2);
+    // One thread has closed its own.
+    held.pop();
+    let _client = connect(port);
+    let made = change(&mut bound, &tcp("127.0.0.1", port), 2);
+    assert_eq!(made.came.len(), 1);
+    assert!(Arc::ptr_eq(&sockets(&bound)[0], &held[0]) && sockets(&bound).len() == 2);
+    change(&mut bound, &[], 2);
+    assert!(bind(&tcp("0.0.0.0", port), 1).is_err());
+    change(&mut bound, &tcp("0.0.0.0", port), 1);
+    assert!(sockets(&bound).iter().any(|socket| Arc::ptr_eq(socket, &held[0])));
+    change(&mut bound, &[], 1);
+    drop(held);
+    bind(&tcp("127.0.0.1", port), 1).unwrap();
+}
+
+#[test]
 fn what_cannot_be_had_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("web.sock");
