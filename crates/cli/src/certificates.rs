@@ -4,12 +4,13 @@
 //! Invariant: certificates that cannot be used keep a Tierce from starting or reloading, and never take the place of ones
 //! that can.
 
-use std::{cell::RefCell, convert::Infallible, future::pending, io::ErrorKind, path::PathBuf, time::Duration};
+use std::{cell::RefCell, convert::Infallible, io::ErrorKind, path::PathBuf, time::Duration};
 
 use config::{Config, Listen, Protocol, Tls};
 use supervise::Explanation;
 use telemetry::LogSink;
 use tls::{Authority, AuthorityError, CertificateError, Clients, Loaded, Store, StoreError};
+use tokio::sync::Notify;
 
 use crate::{exit::Exit, project, refuse::Refusal, say};
 
@@ -144,21 +145,33 @@ pub(crate) fn warning(notice: &str) -> String {
 /// The certificates in use, if there are https listeners.
 pub(crate) struct Certificates {
     store: RefCell<Option<Store>>,
+    /// There are some now.
+    came: Notify,
     sink: LogSink,
     quiet: bool,
 }
 
+/// What a reload has read, and can be served with.
+pub(crate) enum Renewal {
+    /// There are no https listeners, or no more.
+    None,
+    /// The first.
+    First(Store, Vec<String>),
+    /// Others in the place of those in use.
+    Others(Loaded),
+}
+
 impl Certificates {
     pub(crate) fn new(store: Option<Store>, sink: LogSink, quiet: bool) -> Self {
-        Self { store: RefCell::new(store), sink, quiet }
+        Self { store: RefCell::new(store), came: Notify::new(), sink, quiet }
     }
 
     /// Follows the files.
     pub(crate) async fn keep(&self) -> Infallible {
-        if self.store.borrow().is_none() {
-            return pending().await;
-        }
         loop {
+            while self.store.borrow().is_none() {
+                self.came.notified().await;
+            }
             tokio::time::sleep(LOOK).await;
             let told = self.store.borrow_mut().as_mut().and_then(Store::look);
             match told {
@@ -179,12 +192,41 @@ impl Certificates {
         }
     }
 
-    /// Takes over what a reload has read.
-    pub(crate) fn exchange(&self, loaded: Option<Loaded>) {
-        // A listener that was not there at the start comes with the next one.
-        if let (Some(store), Some(loaded)) = (self.store.borrow_mut().as_mut(), loaded) {
-            loaded.notices.iter().for_each(|notice| self.sink.message(&warning(notice)));
-            store.exchange(loaded);
+    /// Makes of what a reload has read what it takes to serve with it; nothing changes.
+    pub(crate) fn prepare(&self, loaded: Option<Loaded>) -> Result<Renewal, Refusal> {
+        match loaded {
+            None => Ok(Renewal::None),
+            Some(loaded) if self.store.borrow().is_some() => Ok(Renewal::Others(loaded)),
+            Some(loaded) => {
+                let notices = loaded.notices.clone();
+                let store = Store::new(loaded).map_err(|error| refusal(&error))?;
+                Ok(Renewal::First(store, notices))
+            }
         }
+    }
+
+    /// Takes it over; returns what handshakes are answered with, if there are to be any.
+    pub(crate) fn renew(&self, renewal: Renewal) -> Option<tls::Server> {
+        let mut store = self.store.borrow_mut();
+        let notices = match renewal {
+            Renewal::None => {
+                *store = None;
+                return None;
+            }
+            Renewal::First(first, notices) => {
+                *store = Some(first);
+                notices
+            }
+            Renewal::Others(mut loaded) => {
+                let notices = std::mem::take(&mut loaded.notices);
+                if let Some(store) = &mut *store {
+                    store.exchange(loaded);
+                }
+                notices
+            }
+        };
+        notices.iter().for_each(|notice| self.sink.message(&warning(notice)));
+        self.came.notify_one();
+        store.as_ref().map(Store::server)
     }
 }

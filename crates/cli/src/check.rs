@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use config::Config;
 use control::Place;
 use serde_json::json;
-use supervise::Interpreter;
+use supervise::{Front, Interpreter};
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::task::LocalSet;
 
@@ -102,7 +102,7 @@ fn import(args: &Args, config: &Arc<Config>) -> Result<Interpreter, Refusal> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
     let local = LocalSet::new();
     let checked = local.block_on(&runtime, async {
-        let (parts, _table) = parts(config, &interpreter, &place, &sink, Vec::new())?;
+        let (parts, _table) = parts(config, &interpreter, &place, &sink, Front::default())?;
         supervise::check_import(parts).await.map_err(|error| cannot_start(&error))
     });
     drop(local);

@@ -14,7 +14,7 @@ use crate::{
 /// All that is listened on.
 pub(crate) struct Listeners {
     pub(crate) bound: Bound,
-    pub(crate) admin: Option<AdminBound>,
+    pub(crate) admin: AdminBound,
     /// Of the https listeners, if there are any.
     pub(crate) certificates: Option<tls::Store>,
 }
@@ -22,22 +22,17 @@ pub(crate) struct Listeners {
 /// Binds all that the configuration says.
 pub(crate) fn listen(config: &Config, place: &Place) -> Result<Listeners, Exit> {
     let certificates = certificates::open(config)?;
-    let mut bound = proxy::bind(&config.listen, config.cores as usize).map_err(|error| cannot_bind(&error))?;
+    let bound = proxy::bind(&config.listen, config.cores as usize);
+    let mut bound = bound.map_err(|error| cannot_bind(&error).say())?;
     if let Some(store) = &certificates {
         bound.secure(store.server());
     }
-    let admin = match &config.admin {
-        config::Admin::Off => None,
-        config::Admin::Socket => Some(None),
-        config::Admin::At(listen) => Some(Some(listen)),
-    };
-    let admin = admin.map(|listen| AdminBound::bind(listen, place)).transpose();
-    let admin = admin.map_err(|error| cannot_bind_admin(&error))?;
+    let admin = AdminBound::bind(&config.admin, place).map_err(|error| cannot_bind_admin(&error).say())?;
     Ok(Listeners { bound, admin, certificates })
 }
 
-/// How applications name the listeners.
-pub(crate) fn listener_names(bound: &Bound) -> Vec<ListenerName> {
+/// How applications name listeners, each at its number.
+pub(crate) fn listener_names(numbered: &[Address]) -> Vec<ListenerName> {
     let system = rustix::system::uname();
     let machine = system.nodename().to_str().ok().filter(|name| !name.is_empty()).unwrap_or("localhost");
     let name = |address: &Address| match address {
@@ -48,7 +43,7 @@ pub(crate) fn listener_names(bound: &Bound) -> Vec<ListenerName> {
             ListenerName { name: "localhost".to_owned(), port: "80".to_owned(), scheme: "http".to_owned() }
         }
     };
-    bound.addresses().iter().map(name).collect()
+    numbered.iter().map(name).collect()
 }
 
 /// What `SERVER_NAME` says (RFC 3875 §4.1.14): an IPv6 address in brackets, and this machine's name for a wildcard, which

@@ -23,6 +23,7 @@ mod application; // the application that it runs
 mod sight; // what is told of it
 mod reload; // new code and configuration
 mod differences; // what that changes in the configuration
+mod relisten; // and all that is listened on
 mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
 mod traceback; // where in the project

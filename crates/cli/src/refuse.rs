@@ -52,36 +52,38 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Refusal {
     Refusal { explanation: Box::new(explanation), exit }
 }
 
-pub(crate) fn cannot_bind_admin(error: &BindError) -> Exit {
+pub(crate) fn cannot_bind_admin(error: &BindError) -> Refusal {
     let explanation = Explanation::new(error.to_string()).during("opening the admin listener");
     let exit = match error {
         BindError::NoPermission { .. } => Exit::NO_PERMISSION,
         _ => Exit::FAILED,
     };
-    fail(&explanation.hint("choose another address with `admin`, or write admin = \"off\""), exit)
+    let explanation = explanation.hint("choose another address with `admin`, or write admin = \"off\"");
+    Refusal { explanation: Box::new(explanation), exit }
 }
 
-pub(crate) fn cannot_bind(error: &BindError) -> Exit {
+pub(crate) fn cannot_bind(error: &BindError) -> Refusal {
     let explanation = Explanation::new(error.to_string()).during("opening the listeners");
-    match error {
+    let (explanation, exit) = match error {
         BindError::InUse { address } => {
-            fail(&explanation.hint(format!("stop the other process, or {}", elsewhere(address))), Exit::FAILED)
+            (explanation.hint(format!("stop the other process, or {}", elsewhere(address))), Exit::FAILED)
         }
         BindError::Twice { .. } => {
-            fail(&explanation.hint("leave one of them out: the wider one covers the other"), Exit::CONFIG)
+            (explanation.hint("leave one of them out: the wider one covers the other"), Exit::CONFIG)
         }
         BindError::Occupied { .. } => {
-            fail(&explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
+            (explanation.hint("remove it if nobody needs it, or choose another path"), Exit::FAILED)
         }
-        BindError::NoPermission { address } => fail(&explanation.hint(permitted(address)), Exit::NO_PERMISSION),
+        BindError::NoPermission { address } => (explanation.hint(permitted(address)), Exit::NO_PERMISSION),
         BindError::Other { address: Address::Unix { path, .. }, error } if error.kind() == ErrorKind::NotFound => {
             let directory = path.parent().unwrap_or(path).display();
-            fail(&explanation.hint(format!("make its directory: mkdir {directory}")), Exit::FAILED)
+            (explanation.hint(format!("make its directory: mkdir {directory}")), Exit::FAILED)
         }
         BindError::NoPlace { .. } | BindError::UnknownHost { .. } | BindError::Other { .. } => {
-            fail(&explanation, Exit::FAILED)
+            (explanation, Exit::FAILED)
         }
-    }
+    };
+    Refusal { explanation: Box::new(explanation), exit }
 }
 
 /// What it takes to be allowed to listen there.

@@ -20,7 +20,8 @@ use std::{
 use config::Config;
 use control::{Answer, Differs};
 use proxy::{Followed, Settings};
-use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Replaced};
+use supervise::{ChangeError, Changed, Explanation, Interpreter, PrepareError, Recipe, Replaced};
+use tls::Loaded;
 use tokio::{task::JoinError, time::timeout};
 
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
     page::page,
     project,
     refuse::{Refusal, status},
+    relisten::Relisten,
     running::Running,
     up::{Manner, line_format, reader, record},
 };
@@ -149,46 +151,55 @@ impl Running {
             Failure::of_explanation(&balance::explain(&error, &self.place), &config.project, Exit::FAILED)
         })?;
         self.tell(told, Differs::of(&config::differences(&before, &config)));
-        let replaced = match &self.app {
-            Some(app) => Some(self.replace(app, &before, &config).await?),
-            None => None,
+        let (replaced, relisten) = match &self.app {
+            Some(app) => self.replace(app, &before, &config, certificates).await?,
+            None => {
+                let relisten = self.prepare_listeners(&config, certificates);
+                (None, relisten.map_err(|refusal| refused(&[refusal], &config))?)
+            }
         };
         // Nothing can fail any more.
         let Followed { came, went } = self.upstreams.borrow_mut().follow((&config, &clients));
         clients.notices.iter().for_each(|notice| self.sink.message(&certificates::warning(notice)));
         let services = self.services(&config);
         services.iter().for_each(|service| balancing.follow(&service.shared, &service.name));
-        if let Some(edge) = &*self.edge.borrow() {
-            edge.set(Settings::new(&config, reader(), services));
-        }
-        self.certificates.exchange(certificates);
+        let listens = self.relisten(relisten, Settings::new(&config, reader(), services));
         self.sink.set_format(line_format(&config));
         *self.config.borrow_mut() = Arc::clone(&config);
-        let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
+        let mut told = Vec::new();
         if self.app.is_none() || !came.is_empty() || !went.is_empty() {
-            text.push_str(&format!(": {}, {}", counted(&came, "new"), counted(&went, "gone")));
+            told.push(format!("{}, {}", counted(&came, "new"), counted(&went, "gone")));
         }
-        if before.admin != config.admin {
-            text.push_str("; `admin` counts from the next start on");
-        }
-        if before.listen != config.listen || before.cores != config.cores {
-            text.push_str("; `listen` and `cores` count from the next start on");
+        told.extend(listens);
+        let mut text = format!("reloaded in {:.1} s", began.elapsed().as_secs_f64());
+        if !told.is_empty() {
+            text.push_str(&format!(": {}", told.join("; ")));
         }
         let drain = if self.develops() { config.limits.drain.min(DRAIN_MAX) } else { config.limits.drain };
         Ok(Renewed { text, replaced, drain })
     }
 
-    /// A new generation of the application beside the old.
-    async fn replace(&self, app: &Application, before: &Config, config: &Arc<Config>) -> Result<Replaced, NotRenewed> {
+    /// A new generation of the application beside the old, as soon as all that it may be asked by is bound.
+    async fn replace(
+        &self,
+        app: &Application,
+        before: &Config,
+        config: &Arc<Config>,
+        certificates: Option<Loaded>,
+    ) -> Result<(Option<Replaced>, Relisten), NotRenewed> {
         let interpreter = find_interpreter(config)
             .await
             .map_err(|PrepareError(why, blame)| Failure::of_explanation(&why, &config.project, status(blame)))?;
         let nodes = if before.nodes == config.nodes { app.nodes.get() } else { config.nodes };
-        let replaced = app.supervisor.reload(Arc::clone(config), interpreter, nodes).await;
+        // Two that bind at a time would be in each other's way.
+        app.supervisor.refuse_if_busy().map_err(|error| not_renewed(&error, config))?;
+        let relisten = self.prepare_listeners(config, certificates).map_err(|refusal| refused(&[refusal], config))?;
+        let recipe = Recipe { config: Arc::clone(config), interpreter, front: self.front(&relisten) };
+        let replaced = app.supervisor.reload(recipe, nodes).await;
         let replaced = replaced.map_err(|error| not_renewed(&error, config))?;
         app.nodes.set(nodes);
         record(&self.place, nodes, config, &self.sink);
-        Ok(replaced)
+        Ok((Some(replaced), relisten))
     }
 
     fn develops(&self) -> bool {

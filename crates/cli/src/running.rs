@@ -12,7 +12,7 @@ use std::{
 };
 
 use config::{Config, Problems};
-use control::{Answer, Ask, Call, Differs, First, Place, Recorded, Server};
+use control::{Admin, Answer, Ask, Call, Differs, First, Place, Recorded, Server};
 use policy::{Duty, Standing};
 use proxy::{Edge, Keepers, Service};
 use supervise::{ChangeError, Watch};
@@ -50,6 +50,7 @@ pub(crate) struct Running {
     pub(crate) app: Option<Application>,
     pub(crate) upstreams: RefCell<Keepers>,
     pub(crate) edge: RefCell<Option<Edge>>,
+    pub(crate) admin: RefCell<Admin>,
     /// Of the https listeners, if there are any.
     pub(crate) certificates: Certificates,
     pub(crate) place: Place,

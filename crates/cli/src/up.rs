@@ -14,9 +14,7 @@ use config::{AccessLog, Config, Overrides};
 use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
 use proxy::{Keepers, NodeTable, Reader, Settings};
-use supervise::{
-    Explanation, Extension, Interpreter, ListenerName, Parts, PrepareError, StartError, Step, Supervisor, Watch,
-};
+use supervise::{Explanation, Extension, Front, Interpreter, Parts, PrepareError, StartError, Step, Supervisor, Watch};
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{sync::watch, task::LocalSet};
 
@@ -200,7 +198,7 @@ pub(crate) fn parts(
     interpreter: &Interpreter,
     place: &Place,
     sink: &LogSink,
-    listeners: Vec<ListenerName>,
+    front: Front,
 ) -> Result<(Parts, watch::Receiver<Arc<NodeTable>>), Refusal> {
     let extension = Extension::new(WORKER)
         .map_err(|error| Refusal::failed("the worker's code cannot be put into memory", &error))?;
@@ -214,8 +212,7 @@ pub(crate) fn parts(
         sink: sink.clone(),
         shared,
         table: sender,
-        edge_threads: config.cores as usize,
-        listeners,
+        front: Rc::new(front),
     };
     Ok((parts, table))
 }
@@ -256,8 +253,7 @@ impl Prepared {
         let watch = develops.then(|| Watch::start(&config)).transpose();
         let watch = watch.map_err(|explanation| Refusal { explanation, exit: Exit::FAILED })?;
         let watched = Rc::<OnceCell<Weak<Running>>>::default();
-        let _admin = answer_watchers(admin, &config, &watched)
-            .map_err(|error| Refusal::failed("the admin listener cannot be started", &error))?;
+        let admin = answer_watchers(admin, &config, &watched);
         let balancing = balance::prepare(&config, &self.place).map_err(|error| Refusal {
             explanation: Box::new(balance::explain(&error, &self.place)),
             exit: Exit::FAILED,
@@ -267,7 +263,8 @@ impl Prepared {
         let started = async {
             match self.app {
                 Some(app) => {
-                    app.start((&config, &balancing), &self.place, sink, listener_names(&bound)).await.map(Some)
+                    let front = Front { threads: config.cores as usize, listeners: listener_names(bound.numbered()) };
+                    app.start((&config, &balancing), &self.place, sink, front).await.map(Some)
                 }
                 None => Ok(None),
             }
@@ -285,7 +282,7 @@ impl Prepared {
             Some((app, python, failure)) => (Some(app), Some(python), failure),
             None => (None, None, None),
         };
-        let addresses = bound.addresses().to_vec();
+        let addresses = bound.addresses();
         // Before the edge, which must not be stopped in the moment of its start.
         let (server, calls) = Server::start(&self.place)
             .map_err(|error| Refusal::failed(format!("cannot open {}", self.place.socket().display()), &error))?;
@@ -300,6 +297,7 @@ impl Prepared {
             upstreams: RefCell::new(upstreams),
             metrics: edge.metrics(),
             edge: RefCell::new(Some(edge)),
+            admin: RefCell::new(admin),
             certificates: Certificates::new(certificates, sink.clone(), args.quiet),
             place: self.place,
             sink: sink.clone(),
@@ -325,19 +323,14 @@ impl Prepared {
 }
 
 /// Answers whoever watches, from now on: that it is starting, and later what runs.
-fn answer_watchers(
-    bound: Option<AdminBound>,
-    config: &Config,
-    running: &Rc<OnceCell<Weak<Running>>>,
-) -> std::io::Result<Option<Admin>> {
+fn answer_watchers(bound: AdminBound, config: &Config, running: &Rc<OnceCell<Weak<Running>>>) -> Admin {
     let running = Rc::clone(running);
     let app = Some(config.name.clone()).filter(|_| config.has_app());
     let names: Vec<_> = app.into_iter().chain(config.services().into_iter().map(|service| service.name)).collect();
-    let look = move || match running.get().and_then(Weak::upgrade) {
+    Admin::start(bound, move || match running.get().and_then(Weak::upgrade) {
         Some(running) => running.sight(),
         None => Sight::of_start(&names),
-    };
-    bound.map(|bound| Admin::start(bound, look)).transpose()
+    })
 }
 
 impl PreparedApp {
@@ -347,14 +340,14 @@ impl PreparedApp {
         (config, balancing): (&Arc<Config>, &Balancing),
         place: &Place,
         sink: &LogSink,
-        listeners: Vec<ListenerName>,
+        front: Front,
     ) -> Result<(Application, Interpreter, Option<Failure>), Refusal> {
         let Self { nodes, manner, interpreter } = self;
         let (python, missing) = match interpreter {
             Ok(python) => (python, None),
             Err(PrepareError(why, _)) => (Interpreter::none(), Some(why)),
         };
-        let (parts, table) = parts(config, &python, place, sink, listeners)?;
+        let (parts, table) = parts(config, &python, place, sink, front)?;
         let shared = Arc::clone(&parts.shared);
         balancing.follow(&shared, &config.name);
         let started = start_nodes(parts, nodes, missing.as_deref(), manner).await;

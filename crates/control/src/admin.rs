@@ -16,23 +16,26 @@ use std::{
 
 use config::Listen;
 use http::{DateCache, HeadScan, Limits, RequestHead};
-use proxy::{BindError, Bound, Listener};
+use proxy::{BindError, Bound, Change, Listener, Made, Socket};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, oneshot},
     task::{JoinSet, spawn_local},
     time::timeout,
 };
 
 pub use self::told::Sight;
-use crate::Place;
+use crate::{Place, place::SocketName};
 
 /// Clients that are served at a time; the others wait in the kernel.
 const CLIENTS_MAX: usize = 32;
 
 /// From the connection of a client to the last byte of its answer.
 const CLIENT_TIME: Duration = Duration::from_secs(5);
+
+/// After the kernel has refused a new descriptor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long, and how many bytes, a client may go on sending that has its answer: it is to see that, and no reset.
 const LINGER_TIME: Duration = Duration::from_secs(1);
@@ -41,55 +44,129 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// A request here is short.
 const LIMITS: Limits = Limits { head: 16 * 1024, target: 1024, fields: 64, field: 8 * 1024 };
 
-/// The listener before anybody is answered; its sockets in the file system go with it.
+/// The listener before anybody is answered, if there is to be one; its sockets in the file system go with it.
 #[derive(Debug)]
 pub struct AdminBound {
     bound: Bound,
-    _name: Option<crate::place::SocketName>,
+    name: Option<Rc<SocketName>>,
+}
+
+/// Another listener in its place, for which everything is bound.
+#[derive(Debug)]
+pub struct AdminChange {
+    change: Change,
+    name: Option<Rc<SocketName>>,
 }
 
 /// The listener; it ends when this is dropped.
-#[derive(Debug)]
 pub struct Admin {
-    _tasks: JoinSet<()>,
-    _bound: AdminBound,
+    look: Rc<dyn Fn() -> Sight>,
+    turns: Arc<Semaphore>,
+    /// Sockets, and by what whoever accepts there is told to end.
+    doors: Vec<(Arc<Socket>, oneshot::Sender<()>)>,
+    accepting: JoinSet<()>,
+    bound: AdminBound,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("bound", &self.bound).finish_non_exhaustive()
+    }
 }
 
 impl AdminBound {
-    /// Listens at `listen`, or beside the other state of the run at `place`, whose lock the caller holds.
-    pub fn bind(listen: Option<&Listen>, place: &Place) -> Result<Self, BindError> {
-        if let Some(listen) = listen {
-            return Ok(Self { bound: proxy::bind(std::slice::from_ref(listen), 1)?, _name: None });
-        }
-        let name = place.admin_socket_name();
-        let name = name.map_err(|error| BindError::NoPlace { path: place.directory().to_owned(), error })?;
-        let path = name.path().to_owned();
-        let listen = Listen::Unix { path, protocol: config::Protocol::Http, mode: Some(0o600) };
-        Ok(Self { bound: proxy::bind(&[listen], 1)?, _name: Some(name) })
+    /// Listens where `admin` says: somewhere, nowhere, or beside the other state of the run at `place`, whose lock the caller
+    /// holds.
+    pub fn bind(admin: &config::Admin, place: &Place) -> Result<Self, BindError> {
+        let mut nothing = Self { bound: Bound::default(), name: None };
+        let AdminChange { change, name } = nothing.prepare(admin, place)?;
+        nothing.bound.make(change);
+        Ok(Self { name, ..nothing })
+    }
+
+    fn prepare(&self, admin: &config::Admin, place: &Place) -> Result<AdminChange, BindError> {
+        let name = match (admin, &self.name) {
+            (config::Admin::Socket, Some(name)) => Some(Rc::clone(name)),
+            (config::Admin::Socket, None) => {
+                let name = place.admin_socket_name();
+                let name = name.map_err(|error| BindError::NoPlace { path: place.directory().to_owned(), error })?;
+                Some(Rc::new(name))
+            }
+            (config::Admin::At(_) | config::Admin::Off, _) => None,
+        };
+        let beside = |name: &Rc<SocketName>| Listen::Unix {
+            path: name.path().to_owned(),
+            protocol: config::Protocol::Http,
+            mode: Some(0o600),
+        };
+        let listen = match admin {
+            config::Admin::At(listen) => Some(listen.clone()),
+            config::Admin::Socket | config::Admin::Off => name.as_ref().map(beside),
+        };
+        Ok(AdminChange { change: self.bound.prepare(listen.as_slice(), 1)?, name })
     }
 }
 
 impl Admin {
     /// Answers, on a local task set. `look` is asked anew for every answer.
-    pub fn start(mut bound: AdminBound, look: impl Fn() -> Sight + 'static) -> io::Result<Self> {
-        let look: Rc<dyn Fn() -> Sight> = Rc::new(look);
+    pub fn start(bound: AdminBound, look: impl Fn() -> Sight + 'static) -> Self {
         let turns = Arc::new(Semaphore::new(CLIENTS_MAX));
-        let mut tasks = JoinSet::new();
-        for listener in bound.bound.take_listeners() {
-            let door = match listener {
-                Listener::Tcp(listener) => Door::Tcp(TcpListener::from_std(listener)?),
-                Listener::Unix(listener) => Door::Unix(UnixListener::from_std(listener)?),
-            };
-            tasks.spawn_local(accept(door, Arc::clone(&turns), Rc::clone(&look)));
+        let mut admin = Self { look: Rc::new(look), turns, doors: Vec::new(), accepting: JoinSet::new(), bound };
+        admin.follow();
+        admin
+    }
+
+    /// Binds what it takes to listen where `admin` says; nothing changes before [`Self::make`].
+    pub fn prepare(&self, admin: &config::Admin, place: &Place) -> Result<AdminChange, BindError> {
+        self.bound.prepare(admin, place)
+    }
+
+    /// Listens elsewhere; who has connected before is answered.
+    pub fn make(&mut self, AdminChange { change, name }: AdminChange) -> Made {
+        let made = self.bound.bound.make(change);
+        self.bound.name = name;
+        self.follow();
+        made
+    }
+
+    fn follow(&mut self) {
+        let bound = &self.bound.bound;
+        self.doors.retain(|(socket, _)| bound.sockets().any(|known| Arc::ptr_eq(known, socket)));
+        for socket in bound.sockets() {
+            if self.doors.iter().any(|(known, _)| Arc::ptr_eq(known, socket)) {
+                continue;
+            }
+            let (told, end) = oneshot::channel();
+            let (turns, look) = (Arc::clone(&self.turns), Rc::clone(&self.look));
+            self.accepting.spawn_local(accept(Arc::clone(socket), end, turns, look));
+            self.doors.push((Arc::clone(socket), told));
         }
-        Ok(Self { _tasks: tasks, _bound: bound })
     }
 }
 
-async fn accept(door: Door, turns: Arc<Semaphore>, look: Rc<dyn Fn() -> Sight>) {
+/// Until the sender of `end` has gone, and then what the kernel has queued.
+async fn accept(
+    socket: Arc<Socket>,
+    mut end: oneshot::Receiver<()>,
+    turns: Arc<Semaphore>,
+    look: Rc<dyn Fn() -> Sight>,
+) {
+    let door = loop {
+        match Door::new(&socket) {
+            Ok(door) => break door,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    };
+    // A socket that is not listened on any more goes with its last copy.
+    drop(socket);
     loop {
         let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
-        match door.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            accepted = door.accept() => accepted,
+            _ = &mut end => return,
+        };
+        match accepted {
             Ok(stream) => {
                 let look = Rc::clone(&look);
                 spawn_local(async move {
@@ -98,7 +175,7 @@ async fn accept(door: Door, turns: Arc<Semaphore>, look: Rc<dyn Fn() -> Sight>) 
                     drop(turn);
                 });
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
@@ -158,6 +235,13 @@ enum Door {
 }
 
 impl Door {
+    fn new(socket: &Socket) -> io::Result<Self> {
+        Ok(match socket.copy()? {
+            Listener::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(listener) => Self::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
     async fn accept(&self) -> io::Result<Stream> {
         match self {
             Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),

@@ -13,7 +13,7 @@ mod client; // the asking side
 mod admin; // for those who only watch
 mod state; // what outlives the process
 
-pub use admin::{Admin, AdminBound, Sight};
+pub use admin::{Admin, AdminBound, AdminChange, Sight};
 pub use client::{AskError, ask, ask_and_hear};
 pub use differs::{Differing, Differs, How};
 pub use place::{LockError, Place, RunLock};

@@ -1,10 +1,12 @@
-//! The edge as its owner sees it: threads that are started, told new settings, drained or stopped.
+//! The edge as its owner sees it: threads that are started, told new settings and where to accept, drained or stopped.
+//!
+//! Invariant: a thread that was started stays until the end. One that is not needed any more serves its connections and rests.
 
 use std::{io, sync::Arc, time::Duration};
 
 use config::{
-    AccessLog, Balance, Compression, Config, Expose, HashOn, OnDisconnect, ProxyProtocol, RetryOn, ServerTiming,
-    Tracing, TrustedProxies,
+    AccessLog, Balance, Compression, Config, Expose, HashOn, Listen, OnDisconnect, ProxyProtocol, RetryOn,
+    ServerTiming, Tracing, TrustedProxies,
 };
 use telemetry::{AccessFormat, Counted, LogSink, Metrics};
 use tokio::{
@@ -16,7 +18,7 @@ use tokio::{
 use crate::{
     admission::Protection,
     clients::Clients,
-    listener::Bound,
+    listener::{BindError, Bound, Change, Door, Made},
     page::Page,
     route::Routes,
     service::{Backend, Service},
@@ -139,6 +141,11 @@ impl Settings {
         self.counted = self.services.iter().map(|service| metrics.counted(&service.name)).collect();
     }
 
+    /// Whether workers run beside the edge.
+    fn has_workers(&self) -> bool {
+        self.services.iter().any(|service| matches!(service.backend, Backend::Workers(_)))
+    }
+
     /// How many of a thread's descriptors are for connections: all, or half where each request may need one to an upstream.
     pub(crate) fn connections_max(&self, descriptors: usize) -> usize {
         let forwards = self.services.iter().any(|service| matches!(service.backend, Backend::Upstreams(_)));
@@ -169,6 +176,13 @@ pub(crate) struct Command {
     pub(crate) stage: Stage,
     /// For whom a shut gate sends away.
     pub(crate) page: Option<Arc<Page>>,
+    pub(crate) doors: Arc<[Door]>,
+    /// The first so many threads serve; the others end what they have begun, and rest.
+    pub(crate) threads: usize,
+    /// Descriptors that each may have for connections.
+    pub(crate) descriptors: usize,
+    /// What TLS handshakes are answered with.
+    pub(crate) tls: Option<tls::Server>,
 }
 
 /// The edge could not be started.
@@ -176,14 +190,29 @@ pub(crate) struct Command {
 #[error("cannot start a thread of the edge: {0}")]
 pub struct EdgeError(#[from] io::Error);
 
+/// Another list of addresses, or number of threads, cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// An address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A thread.
+    #[error(transparent)]
+    Edge(#[from] EdgeError),
+}
+
 /// The running edge. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct Edge {
     commands: watch::Sender<Command>,
+    /// Those that serve, and behind them those that rest.
     threads: Vec<Running>,
+    clients: Arc<Clients>,
     metrics: Metrics,
-    // Sockets in the file system are removed when the edge has gone.
-    _bound: Bound,
+    sink: LogSink,
+    /// The limit of open files.
+    descriptors: u64,
+    bound: Bound,
 }
 
 #[derive(Debug)]
@@ -199,57 +228,86 @@ fn share(descriptors: u64, threads: usize) -> usize {
     usize::try_from(share).unwrap_or(usize::MAX)
 }
 
-/// Starts one thread for each of the `bound` sets of sockets. `descriptors` is the limit of open files.
+/// Starts as many threads as were `bound` for. `descriptors` is the limit of open files.
 pub fn serve(mut bound: Bound, mut settings: Settings, sink: &LogSink, descriptors: u64) -> Result<Edge, EdgeError> {
-    let metrics = Metrics::new(bound.by_thread.len());
+    let (clients, metrics) = (Arc::default(), Metrics::default());
     settings.count_in(&metrics);
-    let (commands, _) = watch::channel(Command { settings, stage: Stage::Serving, page: None });
-    let by_thread = std::mem::take(&mut bound.by_thread);
-    let tls = bound.tls.take();
-    let descriptors = share(descriptors, by_thread.len());
-    let clients = Arc::new(Clients::default());
-    let mut threads = Vec::new();
-    for (index, listeners) in by_thread.into_iter().enumerate() {
-        let (emptied, ended) = oneshot::channel();
-        let start = thread::Start {
-            index,
-            listeners,
-            tls: tls.clone(),
-            descriptors,
-            clients: Arc::clone(&clients),
-            commands: commands.subscribe(),
-            sink: sink.clone(),
-            counts: metrics.of_thread(index).unwrap_or_default(),
-            emptied,
-        };
-        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-        let sink = sink.clone();
-        let handle = std::thread::Builder::new().name(format!("edge-{index}")).spawn(move || {
-            // Longer turns, fewer switches: 3 to 10 % less CPU a request under load, where it is permitted.
-            let _ = sys::use_batch_scheduling();
-            let local = LocalSet::new();
-            if let Err(error) = local.block_on(&runtime, thread::run(start)) {
-                sink.message(&format!("edge thread {index} ended: {error}"));
-            }
-        })?;
-        threads.push(Running { emptied: ended, handle: Some(handle) });
-    }
-    Ok(Edge { commands, threads, metrics, _bound: bound })
+    let threads = bound.threads;
+    let command = Command {
+        settings,
+        stage: Stage::Serving,
+        page: None,
+        doors: bound.doors(),
+        threads,
+        descriptors: share(descriptors, threads),
+        tls: bound.tls.take(),
+    };
+    let (commands, _) = watch::channel(command);
+    let mut edge = Edge { commands, threads: Vec::new(), clients, metrics, sink: sink.clone(), descriptors, bound };
+    edge.start_threads(threads)?;
+    Ok(edge)
 }
 
 impl Edge {
+    /// Starts threads until there are so many. They do what they are told to, so that more than are to serve do no harm.
+    fn start_threads(&mut self, threads: usize) -> Result<(), EdgeError> {
+        let shares_cores = self.commands.borrow().settings.has_workers();
+        for index in self.threads.len()..threads {
+            let (emptied, ended) = oneshot::channel();
+            let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+            let start = thread::Start {
+                index,
+                clients: Arc::clone(&self.clients),
+                commands: self.commands.subscribe(),
+                sink: self.sink.clone(),
+                counts: self.metrics.of_thread(index),
+                emptied,
+            };
+            let handle = std::thread::Builder::new().name(format!("edge-{index}")).spawn(move || {
+                if shares_cores {
+                    // Longer turns, fewer switches: 3 to 10 % less CPU a request under load, where it is permitted. Beside
+                    // others that are not ours an edge would only wait longer.
+                    let _ = sys::use_batch_scheduling();
+                }
+                LocalSet::new().block_on(&runtime, thread::run(start));
+            })?;
+            self.threads.push(Running { emptied: ended, handle: Some(handle) });
+        }
+        Ok(())
+    }
+
+    /// Binds what it takes to listen on `listen` with so many threads, and starts those that are missing. They rest, and
+    /// nothing else is different, until the change is made by [`Self::set`].
+    pub fn prepare(&mut self, listen: &[Listen], threads: usize) -> Result<Change, PrepareError> {
+        let change = self.bound.prepare(listen, threads)?;
+        self.start_threads(threads)?;
+        Ok(change)
+    }
+
+    /// How many threads there are, those included that rest. A worker has a link to each: none ends before the edge does.
+    pub fn threads(&self) -> usize {
+        self.threads.len()
+    }
+
     /// What is counted of requests and connections, also after the edge has gone.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 
-    /// New settings for requests from now on.
-    pub fn set(&self, mut settings: Settings) {
+    /// New settings for requests from now on, and other listeners for connections. Handshakes are answered as before where
+    /// `tls` says nothing: some may be under way.
+    pub fn set(&mut self, mut settings: Settings, change: Change, tls: Option<tls::Server>) -> Made {
         settings.count_in(&self.metrics);
+        let made = self.bound.make(change);
         self.commands.send_modify(|command| {
             settings.keep_lanes(&command.settings);
             command.settings = settings;
+            command.doors = self.bound.doors();
+            command.threads = self.bound.threads;
+            command.descriptors = share(self.descriptors, self.bound.threads);
+            command.tls = tls.or_else(|| command.tls.take());
         });
+        made
     }
 
     /// What requests are answered with that the dispatch sends away ([`policy::Gate::Shut`]); to be told before it does.
@@ -258,8 +316,12 @@ impl Edge {
     }
 
     /// Accepts what has already connected and nothing more, closes idle connections, finishes what has begun.
-    pub fn drain(&self) {
-        self.commands.send_modify(|command| command.stage = command.stage.max(Stage::Draining));
+    pub fn drain(&mut self) {
+        self.bound.close();
+        self.commands.send_modify(|command| {
+            command.stage = command.stage.max(Stage::Draining);
+            command.doors = Arc::default();
+        });
     }
 
     /// Returns when the last connection has ended after [`Edge::drain`].

@@ -9,6 +9,7 @@ mod listener; // bound addresses, one socket a thread
 mod stream; // TCP, Unix or TLS
 mod edge; // the threads, from start to drain
 mod thread; // what the connections of one thread share
+mod doors; // where it accepts, as it is told
 mod arrive; // what comes before the first request: a proxy's header, a TLS handshake
 mod buffers; // lent to connections while bytes are there
 mod connection; // buffers, reading and writing, keep-alive
@@ -45,8 +46,8 @@ mod record; // what is told of a request when it has ended
 #[cfg(any(test, fuzzing))]
 pub mod fuzz; // what holds of parsers of fields, whatever the bytes are
 
-pub use edge::{Edge, EdgeError, Reader, Settings, serve};
-pub use listener::{Address, BindError, Bound, Listener, bind};
+pub use edge::{Edge, EdgeError, PrepareError, Reader, Settings, serve};
+pub use listener::{Address, BindError, Bound, Change, Listener, Made, Socket, bind};
 pub use page::Page;
 pub use service::{Backend, Service};
 pub use upstream::{Followed, Keepers, Upstream, UpstreamStatus, UpstreamTable};

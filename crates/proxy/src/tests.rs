@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::RequestHead;
 use link::Kind;
+use testkit::wait_for;
 
 use self::scripted::Scripted;
 
@@ -116,4 +117,38 @@ fn waits_longer(scripted: &mut Scripted) {
     let id = scripted.request();
     scripted.start(id);
     assert_eq!(client.response().unwrap().status, 504);
+}
+
+#[test]
+fn who_has_connected_where_nobody_listens_any_more_is_served() {
+    /// A thread takes so many connections at least, however few descriptors there are.
+    const MOST: usize = 16;
+    let mut scripted = Scripted::with_descriptors(1, |_| ());
+    let ask = |scripted: &Scripted| {
+        let mut client = scripted.client();
+        client.send(GET).unwrap();
+        client
+    };
+    let begin = |scripted: &mut Scripted| {
+        let id = scripted.request();
+        scripted.start(id);
+        id
+    };
+    let served: Vec<_> = (0..MOST).map(|_| ask(&scripted)).collect();
+    let begun: Vec<_> = (0..MOST).map(|_| begin(&mut scripted)).collect();
+    // The kernel has these, as there is no room for them.
+    let waiting: Vec<_> = (0..5).map(|_| ask(&scripted)).collect();
+    scripted.listen(&[]);
+    begun.into_iter().for_each(|id| scripted.answer(id, b"first"));
+    for mut client in served {
+        assert_eq!(client.response().unwrap().text(), "first");
+    }
+    for _ in &waiting {
+        let id = begin(&mut scripted);
+        scripted.answer(id, b"second");
+    }
+    for mut client in waiting {
+        assert_eq!(client.response().unwrap().text(), "second");
+    }
+    wait_for("the port to be closed", || testkit::Client::connect(scripted.port()).is_err());
 }

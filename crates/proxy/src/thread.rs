@@ -14,9 +14,8 @@ use std::{
 use http::{DateCache, RequestHead, Scheme};
 use telemetry::{Counts, LogSink};
 use tokio::{
-    net::{TcpListener, UnixListener},
     sync::{Notify, oneshot, watch},
-    task::{JoinSet, spawn_local},
+    task::spawn_local,
 };
 use units::{Cause, RequestId, RequestIds, TraceContext};
 
@@ -27,10 +26,11 @@ use crate::{
     connection::{Connection, Peer},
     credentials::Credentials,
     deadline::{Deadlines, TICK, Which},
+    doors::{Accepted, Doors},
     edge::{Command, Stage},
     encode::Encoders,
     files::{FileSlots, KeptFiles},
-    listener::{Entry, Listener},
+    listener::Entry,
     page::Page,
     service::{Service, Way},
     stream::Stream,
@@ -51,6 +51,9 @@ const BURST: usize = 128;
 /// So seldom a thread says the same of what gateways send, and it does not take.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
+/// A thread that rests, as others are enough, looks around so seldom.
+const REST_TICK: Duration = Duration::from_secs(1);
+
 /// After the kernel has refused a new descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,17 +66,19 @@ pub(crate) struct Thread {
     pub(crate) deadlines: Rc<Deadlines>,
     /// Those of TLS handshakes, which bound their number too.
     pub(crate) handshakes: Rc<Deadlines>,
-    tls: Option<tls::Server>,
+    tls: RefCell<Option<tls::Server>>,
     settings: RefCell<Rc<Settings>>,
     /// The ways to the services of the settings, in their order.
     ways: RefCell<Vec<Rc<Way>>>,
     commands: watch::Receiver<Command>,
     draining: Cell<bool>,
+    /// It accepts nothing, as there are more threads than are to serve.
+    rests: Cell<bool>,
     connections: Cell<usize>,
     /// The most there were since memory was last given back.
     peak: Cell<usize>,
     /// Descriptors for connections of both sides.
-    descriptors: usize,
+    descriptors: Cell<usize>,
     connection_ended: Notify,
     pub(crate) file_slots: FileSlots,
     pub(crate) kept_files: KeptFiles,
@@ -95,9 +100,6 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) index: usize,
-    pub(crate) listeners: Vec<(Entry, Listener)>,
-    pub(crate) tls: Option<tls::Server>,
-    pub(crate) descriptors: usize,
     pub(crate) clients: Arc<Clients>,
     pub(crate) commands: watch::Receiver<Command>,
     pub(crate) sink: LogSink,
@@ -108,25 +110,29 @@ pub(crate) struct Start {
 }
 
 /// The whole life of a thread; returns when it is stopped.
-pub(crate) async fn run(start: Start) -> io::Result<()> {
-    let Start { index, listeners, tls, descriptors, clients, mut commands, sink, counts, emptied } = start;
-    let settings = commands.borrow_and_update().settings.clone();
+pub(crate) async fn run(start: Start) {
+    let Start { index, clients, mut commands, sink, counts, emptied } = start;
+    let (settings, descriptors) = {
+        let command = commands.borrow();
+        (command.settings.clone(), command.descriptors)
+    };
     let thread = Rc::new(Thread {
         index,
         clients,
         deadlines: Rc::default(),
         handshakes: Rc::default(),
-        tls,
-        settings: RefCell::new(Rc::new(settings.clone())),
+        tls: RefCell::default(),
+        file_slots: FileSlots::new(settings.connections_max(descriptors)),
+        kept_files: KeptFiles::new(settings.connections_max(descriptors)),
+        settings: RefCell::new(Rc::new(settings)),
         ways: RefCell::default(),
         commands: commands.clone(),
         draining: Cell::new(false),
+        rests: Cell::new(false),
         connections: Cell::new(0),
         peak: Cell::new(0),
-        descriptors,
+        descriptors: Cell::new(descriptors),
         connection_ended: Notify::new(),
-        file_slots: FileSlots::new(settings.connections_max(descriptors)),
-        kept_files: KeptFiles::new(settings.connections_max(descriptors)),
         credentials: Credentials::default(),
         encoders: Rc::default(),
         dates: RefCell::default(),
@@ -139,18 +145,9 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
         buffers: Buffers::default(),
         heads: RefCell::default(),
     });
-    thread.take_over(settings);
-    let mut accepting = JoinSet::new();
-    for (entry, listener) in listeners {
-        let acceptor = match listener {
-            Listener::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
-        };
-        accepting.spawn_local(Rc::clone(&thread).accept(acceptor, entry, commands.clone()));
-    }
     let tick = spawn_local(Rc::clone(&thread).tick());
 
-    let stage = thread.obey(&mut commands, &mut accepting).await;
+    let stage = thread.obey(&mut commands).await;
     if stage == Stage::Draining {
         let drained = Rc::clone(&thread);
         spawn_local(async move {
@@ -163,52 +160,35 @@ pub(crate) async fn run(start: Start) -> io::Result<()> {
     }
     tick.abort();
     thread.flush_log();
-    Ok(())
-}
-
-enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Acceptor {
-    async fn accept(&self, entry: Entry) -> io::Result<(Stream, Peer)> {
-        match self {
-            Self::Tcp(acceptor) => {
-                let (stream, address) = acceptor.accept().await?;
-                let ip = address.ip().to_canonical();
-                let (address, port) = (ip.to_string(), address.port());
-                let peer = Peer { ip: Some(ip), address, port, scheme: Scheme::Http, entry, share: None };
-                Ok((Stream::Tcp(stream), peer))
-            }
-            Self::Unix(acceptor) => {
-                let (stream, _) = acceptor.accept().await?;
-                let peer = Peer { ip: None, address: String::new(), port: 0, scheme: Scheme::Http, entry, share: None };
-                Ok((Stream::Unix(stream), peer))
-            }
-        }
-    }
 }
 
 impl Thread {
-    /// Takes over new settings until it is told to drain or stop; returns which.
-    async fn obey(&self, commands: &mut watch::Receiver<Command>, accepting: &mut JoinSet<()>) -> Stage {
+    /// Does what it is told until that is to drain or stop; returns which.
+    async fn obey(self: &Rc<Self>, commands: &mut watch::Receiver<Command>) -> Stage {
+        let mut doors = Doors::default();
         loop {
-            // An edge that has gone without a word is as good as one that says stop.
-            if commands.changed().await.is_err() {
-                return Stage::Stopped;
-            }
-            let command = commands.borrow_and_update().clone();
-            self.take_over(command.settings);
-            match command.stage {
+            let Command { settings, stage, doors: all, threads, descriptors, tls, page: _ } =
+                commands.borrow_and_update().clone();
+            self.take_over(settings);
+            self.descriptors.set(descriptors);
+            *self.tls.borrow_mut() = tls;
+            self.draining.set(stage != Stage::Serving);
+            self.rests.set(threads <= self.index);
+            doors.follow(self, &all, threads);
+            // Whoever keeps this keeps sockets open.
+            drop(all);
+            match stage {
                 Stage::Serving => {}
                 Stage::Draining => {
-                    self.draining.set(true);
-                    while accepting.join_next().await.is_some() {}
+                    doors.closed().await;
                     self.deadlines.end_idle(Which::All);
                     return Stage::Draining;
                 }
                 Stage::Stopped => return Stage::Stopped,
+            }
+            // An edge that has gone without a word is as good as one that says stop.
+            if commands.changed().await.is_err() {
+                return Stage::Stopped;
             }
         }
     }
@@ -224,23 +204,24 @@ impl Thread {
         *self.settings.borrow_mut() = Rc::new(settings);
     }
 
-    /// Accepts until the edge drains, and then what the kernel has queued: those clients have connected in time.
-    async fn accept(self: Rc<Self>, acceptor: Acceptor, entry: Entry, mut commands: watch::Receiver<Command>) {
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                accepted = acceptor.accept(entry) => accepted,
-                _ = commands.wait_for(|command| command.stage != Stage::Serving) => return,
-            };
-            match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer).await,
-                Err(error) if is_the_clients(&error) => {}
-                Err(_) => {
-                    self.deadlines.end_idle(Which::Longest);
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+    /// Serves what was accepted at an entry.
+    pub(crate) async fn take(self: &Rc<Self>, accepted: Accepted, entry: Entry) {
+        match accepted {
+            Ok((stream, address)) => {
+                let ip = address.map(|address| address.ip().to_canonical());
+                let (text, port) = (ip.map(|ip| ip.to_string()), address.map_or(0, |address| address.port()));
+                let address = text.unwrap_or_default();
+                self.admit(stream, Peer { ip, address, port, scheme: Scheme::Http, entry, share: None }).await;
             }
+            Err(error) if is_the_clients(&error) => {}
+            Err(_) => self.relieve().await,
         }
+    }
+
+    /// Makes room where the kernel has refused a new descriptor.
+    pub(crate) async fn relieve(&self) {
+        self.deadlines.end_idle(Which::Longest);
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// Counts a connection under the address that it comes from; false when that has too many.
@@ -264,7 +245,7 @@ impl Thread {
         if !arrive::expects_header(&peer, self) && !self.has_room_for(&mut peer) {
             return;
         }
-        while self.settings().connections_max(self.descriptors) <= self.connections.get() {
+        while self.settings().connections_max(self.descriptors.get()) <= self.connections.get() {
             self.deadlines.end_idle(Which::Longest);
             self.connection_ended.notified().await;
         }
@@ -310,7 +291,8 @@ impl Thread {
         let mut ticks = 0u32;
         loop {
             ticks = ticks.wrapping_add(1);
-            tokio::time::sleep(TICK).await;
+            let rests = self.rests.get() && self.connections.get() == 0;
+            tokio::time::sleep(if rests { REST_TICK } else { TICK }).await;
             let now = Instant::now();
             self.deadlines.sweep(now);
             self.handshakes.sweep(now);
@@ -326,6 +308,11 @@ impl Thread {
                 sys::release_memory();
             }
         }
+    }
+
+    /// Its number among all threads.
+    pub(crate) fn index(&self) -> usize {
+        self.index
     }
 
     /// The way to a service of the present settings.
@@ -373,7 +360,7 @@ impl Thread {
 
     /// What TLS handshakes are answered with.
     pub(crate) fn tls(&self) -> Option<tls::Server> {
-        self.tls.clone()
+        self.tls.borrow().clone()
     }
 
     /// Tells the operator that a gateway was refused, and why; now and then.

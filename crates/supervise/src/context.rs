@@ -30,6 +30,15 @@ pub struct ListenerName {
     pub scheme: String,
 }
 
+/// The edge as workers know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Front {
+    /// How many links a worker has: one to each thread.
+    pub threads: usize,
+    /// The listeners, each at its number.
+    pub listeners: Vec<ListenerName>,
+}
+
 /// What the supervisor is made from.
 #[derive(Debug)]
 pub struct Parts {
@@ -47,10 +56,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// The node table.
     pub table: watch::Sender<Arc<Nodes<Arc<LinkEnd>>>>,
-    /// How many links a worker has.
-    pub edge_threads: usize,
-    /// The listeners, in the order of the edge.
-    pub listeners: Vec<ListenerName>,
+    /// Where requests come from.
+    pub front: Rc<Front>,
 }
 
 /// How nodes get host names of their own.
@@ -62,6 +69,17 @@ pub(crate) enum Isolation {
     Env,
 }
 
+/// What a generation of nodes is made of.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// What to run.
+    pub config: Arc<Config>,
+    /// By which Python.
+    pub interpreter: Interpreter,
+    /// Where requests come from.
+    pub front: Rc<Front>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) extension: Extension,
@@ -69,8 +87,6 @@ pub(crate) struct Context {
     pub(crate) sink: LogSink,
     pub(crate) shared: Arc<Shared>,
     pub(crate) table: Table,
-    pub(crate) edge_threads: usize,
-    pub(crate) listeners: Vec<ListenerName>,
     pub(crate) isolation: Isolation,
     pub(crate) oom_kills: OomKills,
     pub(crate) ends: Ends,
@@ -78,22 +94,21 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(parts: Parts) -> (Rc<Self>, Arc<Config>, Interpreter) {
+    pub(crate) fn new(parts: Parts) -> (Rc<Self>, Recipe) {
         let isolation = if sys::can_isolate().is_ok() { Isolation::Uts } else { Isolation::Env };
+        let Parts { config, interpreter, extension, state_directory, sink, shared, table, front } = parts;
         let context = Self {
-            extension: parts.extension,
-            state_directory: parts.state_directory,
-            sink: parts.sink,
-            table: Table::new(Arc::clone(&parts.shared), parts.table),
-            shared: parts.shared,
-            edge_threads: parts.edge_threads,
-            listeners: parts.listeners,
+            extension,
+            state_directory,
+            sink,
+            table: Table::new(Arc::clone(&shared), table),
+            shared,
             isolation,
             oom_kills: OomKills::new(),
             ends: Ends::default(),
             roster: Roster::default(),
         };
-        (Rc::new(context), parts.config, parts.interpreter)
+        (Rc::new(context), Recipe { config, interpreter, front })
     }
 
     /// The host name of a node, with a hosts file in which it can be found; `None` where it has none of its own.

@@ -29,7 +29,7 @@ mod backoff; // when to try again
 mod watch; // files of the project that change
 mod output; // what applications print
 
-pub use context::{ListenerName, Parts};
+pub use context::{Front, ListenerName, Parts, Recipe};
 pub use explanation::Explanation;
 pub use extension::Extension;
 pub use interpreter::{Interpreter, Origin, PrepareError, Report, Step, build, find_or_make};

@@ -42,7 +42,7 @@ use tokio::{
 
 use crate::{
     backoff::{Backoff, Reached},
-    context::Context,
+    context::{Context, Front},
     explanation::Explanation,
     handle::{NodeHandle, View, WorkerView},
     interpreter::Interpreter,
@@ -96,6 +96,7 @@ pub(crate) struct Plan {
     pub(crate) config: Arc<Config>,
     /// Held as long as anything of the node runs or may be started.
     pub(crate) interpreter: Interpreter,
+    pub(crate) front: Rc<Front>,
     pub(crate) index: u32,
     pub(crate) generation: u32,
     /// How many workers it has at first.

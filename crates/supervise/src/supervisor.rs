@@ -19,10 +19,9 @@ use tokio::{
 };
 
 use crate::{
-    context::{Context, Parts},
+    context::{Context, Parts, Recipe},
     explanation::Explanation,
     handle::NodeHandle,
-    interpreter::Interpreter,
     node::{self, Command, Plan, Reforked},
     regulate,
     staff::Staffing,
@@ -39,8 +38,7 @@ pub struct Supervisor {
 #[derive(Debug)]
 struct Inner {
     context: Rc<Context>,
-    config: RefCell<Arc<Config>>,
-    interpreter: RefCell<Interpreter>,
+    recipe: RefCell<Recipe>,
     nodes: Rc<RefCell<Vec<NodeHandle>>>,
     staffing: Rc<RefCell<Staffing>>,
     /// How nodes take part, by their numbers, where that was said; also of those that replace them.
@@ -207,11 +205,10 @@ impl Supervisor {
 
     /// One whose nodes are started later, whatever becomes of the application until then.
     pub fn without_nodes(parts: Parts) -> Self {
-        let (context, config, interpreter) = Context::new(parts);
+        let (context, recipe) = Context::new(parts);
         let inner = Inner {
             context,
-            config: RefCell::new(config),
-            interpreter: RefCell::new(interpreter),
+            recipe: RefCell::new(recipe),
             nodes: Rc::default(),
             staffing: Rc::default(),
             standings: RefCell::default(),
@@ -230,7 +227,7 @@ impl Supervisor {
 
     /// More or fewer nodes; returns when those that came are ready and those that went are gone.
     pub async fn scale(&self, nodes: u32) -> Result<Changed, ChangeError> {
-        let name = self.inner.config.borrow().name.clone();
+        let name = self.config().name.clone();
         let _busy = self.begin(format!("scaling {name} to {nodes}"))?;
         let present = u32::try_from(self.inner.nodes.borrow().len()).unwrap_or(u32::MAX);
         if present < nodes {
@@ -249,20 +246,14 @@ impl Supervisor {
     }
 
     /// New code and configuration: a whole new generation beside the old, which is to be retired when this returns.
-    pub async fn reload(
-        &self,
-        config: Arc<Config>,
-        interpreter: Interpreter,
-        nodes: u32,
-    ) -> Result<Replaced, ChangeError> {
-        let busy = self.begin(format!("reloading {}", config.name))?;
-        let before = (self.inner.config.replace(config), self.inner.interpreter.replace(interpreter));
+    pub async fn reload(&self, recipe: Recipe, nodes: u32) -> Result<Replaced, ChangeError> {
+        let busy = self.begin(format!("reloading {}", recipe.config.name))?;
+        let before = self.inner.recipe.replace(recipe);
         let generation = self.inner.generation.get() + 1;
         let started = match self.start_generation(nodes, generation).await {
             Ok(started) => started,
             Err(error) => {
-                *self.inner.config.borrow_mut() = before.0;
-                *self.inner.interpreter.borrow_mut() = before.1;
+                *self.inner.recipe.borrow_mut() = before;
                 return Err(error.into());
             }
         };
@@ -277,7 +268,7 @@ impl Supervisor {
 
     /// Replaces the nodes one at a time, the new one ready first.
     pub async fn restart(&self) -> Result<Changed, ChangeError> {
-        let name = self.inner.config.borrow().name.clone();
+        let name = self.config().name.clone();
         let _busy = self.begin(format!("restarting {name}"))?;
         let generation = self.inner.generation.get() + 1;
         let indices: Vec<u32> = self.inner.nodes.borrow().iter().map(|node| node.index).collect();
@@ -305,7 +296,7 @@ impl Supervisor {
     /// In each of these nodes, or in all, the worker that has served most becomes the process from which the others are forked
     /// anew. One node at a time.
     pub async fn refork(&self, names: &[String]) -> Result<Changed, ChangeError> {
-        let name = self.inner.config.borrow().name.clone();
+        let name = self.config().name.clone();
         let _busy = self.begin(format!("reforking {name}"))?;
         let known: Vec<_> = self.inner.nodes.borrow().iter().map(|node| (node.name(), node.clone())).collect();
         if let Some(unknown) = names.iter().find(|wanted| !known.iter().any(|(name, _)| name == *wanted)) {
@@ -380,7 +371,7 @@ impl Supervisor {
 
     /// The configuration that counts now.
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.inner.config.borrow())
+        Arc::clone(&self.inner.recipe.borrow().config)
     }
 
     /// How many nodes there are.
@@ -408,15 +399,20 @@ impl Supervisor {
         self.inner.context.roster.status(&self.inner.context)
     }
 
-    fn begin(&self, what: String) -> Result<Busy, ChangeError> {
+    /// A change that would begin now is refused if another one is under way.
+    pub fn refuse_if_busy(&self) -> Result<(), ChangeError> {
         if self.inner.ending.get() {
             return Err(ChangeError::Busy { with: "going down".to_owned() });
         }
-        let mut busy = self.inner.busy.borrow_mut();
-        if let Some(with) = &*busy {
-            return Err(ChangeError::Busy { with: with.clone() });
+        match &*self.inner.busy.borrow() {
+            Some(with) => Err(ChangeError::Busy { with: with.clone() }),
+            None => Ok(()),
         }
-        *busy = Some(what);
+    }
+
+    fn begin(&self, what: String) -> Result<Busy, ChangeError> {
+        self.refuse_if_busy()?;
+        *self.inner.busy.borrow_mut() = Some(what);
         Ok(Busy(Rc::clone(&self.inner)))
     }
 
@@ -442,7 +438,7 @@ impl Supervisor {
     /// How many workers a new node has at first: where that adapts, as many as those that are there have found to be
     /// needed, so that a reload under load is no start from nothing.
     fn newcomers_staff(&self) -> u32 {
-        let (nodes, bounds) = (self.inner.nodes.borrow(), self.inner.config.borrow().workers);
+        let (nodes, bounds) = (self.inner.nodes.borrow(), self.config().workers);
         let (staff, count) = (nodes.iter().map(NodeHandle::staff).sum::<u32>(), self.node_count().max(1));
         staff.div_ceil(count).clamp(bounds.least, bounds.most)
     }
@@ -454,14 +450,15 @@ impl Supervisor {
         indices: impl IntoIterator<Item = u32>,
         generation: u32,
     ) -> Result<Vec<NodeHandle>, StartError> {
-        let config = self.config();
+        let Recipe { config, interpreter, front } = self.inner.recipe.borrow().clone();
         let turns = Rc::new(Semaphore::new(2 * config.cores.max(1) as usize));
         let mut starting = JoinSet::new();
         for index in indices {
             let plan = Plan {
                 context: Rc::clone(&self.inner.context),
                 config: Arc::clone(&config),
-                interpreter: self.inner.interpreter.borrow().clone(),
+                interpreter: interpreter.clone(),
+                front: Rc::clone(&front),
                 index,
                 generation,
                 workers,
@@ -508,7 +505,7 @@ impl Supervisor {
     }
 
     async fn retire(&self, nodes: impl IntoIterator<Item = NodeHandle>) -> Changed {
-        let limit = self.inner.config.borrow().limits.drain;
+        let limit = self.config().limits.drain;
         Changed { cut: drain_all(nodes, limit).await, limit }
     }
 }

@@ -29,7 +29,8 @@ use tokio::{
 
 use crate::{
     adopted::Adopted,
-    context::{Context, HostName, ListenerName},
+    context::{HostName, ListenerName},
+    node::Plan,
     start_error::StartError,
 };
 
@@ -212,26 +213,16 @@ impl Watched {
 
 impl Zygote {
     /// Starts the interpreter.
-    pub(crate) fn start(
-        context: &Context,
-        config: &Config,
-        interpreter: &Path,
-        node: &str,
-    ) -> Result<Started, StartError> {
-        let user = crate::context::user(config, node)?;
-        Self::spawn(context, config, interpreter, node, user.as_ref().map(|(_, user)| user.clone())).map_err(|error| {
+    pub(crate) fn start(plan: &Plan, node: &str) -> Result<Started, StartError> {
+        let user = crate::context::user(&plan.config, node)?;
+        Self::spawn(plan, node, user.as_ref().map(|(_, user)| user.clone())).map_err(|error| {
             let user = user.as_ref().map(|(name, user)| (*name, user));
-            StartError::cannot_execute(interpreter, node, user, &error)
+            StartError::cannot_execute(&plan.interpreter.path, node, user, &error)
         })
     }
 
-    fn spawn(
-        context: &Context,
-        config: &Config,
-        interpreter: &Path,
-        node: &str,
-        user: Option<User>,
-    ) -> io::Result<Started> {
+    fn spawn(plan: &Plan, node: &str, user: Option<User>) -> io::Result<Started> {
+        let Plan { context, config, interpreter, front, .. } = plan;
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
@@ -245,10 +236,10 @@ impl Zygote {
             pythonpath: config.pythonpath.iter().map(|path| text(path)).collect::<io::Result<_>>()?,
             threads: config.threads,
             node,
-            listeners: &context.listeners,
+            listeners: &front.listeners,
             crowded: is_crowded(config, node),
         };
-        let mut command = std::process::Command::new(interpreter);
+        let mut command = std::process::Command::new(&interpreter.path);
         command
             .args(["-c", LOADER, &format!("/proc/self/fd/{}", context.extension.number())])
             .arg(serde_json::to_string(&boot)?)

@@ -1,4 +1,5 @@
 //! What is counted of requests and connections: a set of numbers for each thread of the edge, added up when somebody asks.
+//! There may be more threads later.
 //!
 //! Invariant: one thread writes a set, so that counting is a load and a store and nobody waits for anybody; others read at
 //! any time. Labels come from closed lists: nothing that a client sends makes a new series.
@@ -6,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -167,40 +168,44 @@ impl Counts {
     }
 }
 
-/// What all threads count.
+/// What all threads count. Clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    threads: Vec<Arc<Counts>>,
+    threads: Arc<Mutex<Vec<Arc<Counts>>>>,
     names: Arc<Names>,
 }
 
 impl Metrics {
-    /// For so many threads.
-    pub fn new(threads: usize) -> Self {
-        Self { threads: (0..threads).map(|_| Arc::default()).collect(), names: Arc::default() }
-    }
-
     /// What requests of the service with this name are to be counted under, now and after any reload.
     pub fn counted(&self, service: &str) -> Counted {
         self.names.counted(service)
     }
 
-    /// What a thread counts in, and no other does.
-    pub fn of_thread(&self, index: usize) -> Option<Arc<Counts>> {
-        self.threads.get(index).map(Arc::clone)
+    /// What a thread counts in, and no other does; what it has counted stays when it has gone.
+    pub fn of_thread(&self, index: usize) -> Arc<Counts> {
+        let mut all = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= index {
+            all.resize_with(index + 1, Arc::default);
+        }
+        Arc::clone(&all[index])
+    }
+
+    fn all(&self) -> Vec<Arc<Counts>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Appends everything.
     pub fn write(&self, to: &mut Exposition) {
-        let sum = |part: fn(&Counts) -> &Counter| self.threads.iter().map(|counts| part(counts).read()).sum::<u64>();
+        let all = self.all();
+        let sum = |part: fn(&Counts) -> &Counter| all.iter().map(|counts| part(counts).read()).sum::<u64>();
         let names = self.names.all();
-        self.write_durations(&names, to);
+        write_durations(&all, &names, to);
         // What ends is read before what begins: a difference is never below what it was.
         let ended = sum(|counts| &counts.ended);
         let begun = sum(|counts| &counts.begun);
         to.family("http_server_active_requests", Kind::Gauge, "Requests whose head is here and that have not ended.");
         to.sample(&[], begun.saturating_sub(ended));
-        self.write_waits(&names, to);
+        write_waits(&all, &names, to);
         let closed = sum(|counts| &counts.closed);
         let accepted = sum(|counts| &counts.accepted);
         to.family("tierce_connections_open", Kind::Gauge, "Connections of clients.");
@@ -214,45 +219,45 @@ impl Metrics {
             to.sample(&[], value);
         }
     }
+}
 
-    fn write_durations(&self, names: &[String], to: &mut Exposition) {
-        let help = "How long requests have taken, from the head to the end of the response.";
-        to.family("http_server_request_duration_seconds", Kind::Histogram, help);
-        for (number, name) in names.iter().enumerate() {
-            let mut series: BTreeMap<_, Sums> = BTreeMap::new();
-            for service in self.of_service(number) {
-                for (rest, causes) in service.durations.present() {
-                    causes.present().for_each(|(cause, one)| series.entry((rest, cause)).or_default().add(one));
-                }
-            }
-            for ((rest, cause), sums) in series {
-                let labels = [
-                    ("service", name.as_str()),
-                    ("http_request_method", METHODS[rest / CLASSES.len()]),
-                    ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
-                    ("tierce_ending", Cause::NAMES[cause]),
-                ];
-                sums.write(&labels, to);
+fn write_durations(all: &[Arc<Counts>], names: &[String], to: &mut Exposition) {
+    let help = "How long requests have taken, from the head to the end of the response.";
+    to.family("http_server_request_duration_seconds", Kind::Histogram, help);
+    for (number, name) in names.iter().enumerate() {
+        let mut series: BTreeMap<_, Sums> = BTreeMap::new();
+        for service in of_service(all, number) {
+            for (rest, causes) in service.durations.present() {
+                causes.present().for_each(|(cause, one)| series.entry((rest, cause)).or_default().add(one));
             }
         }
-    }
-
-    fn write_waits(&self, names: &[String], to: &mut Exposition) {
-        to.family("tierce_queue_wait_seconds", Kind::Histogram, "How long requests have waited for a slot.");
-        for (number, name) in names.iter().enumerate() {
-            let mut waits = Sums::default();
-            self.of_service(number).for_each(|service| waits.add(&service.queue_wait));
-            // Tierce itself is waited for by nobody.
-            if waits.buckets != [0; BUCKETS] {
-                waits.write(&[("service", name.as_str())], to);
-            }
+        for ((rest, cause), sums) in series {
+            let labels = [
+                ("service", name.as_str()),
+                ("http_request_method", METHODS[rest / CLASSES.len()]),
+                ("http_response_status_class", CLASSES[rest % CLASSES.len()]),
+                ("tierce_ending", Cause::NAMES[cause]),
+            ];
+            sums.write(&labels, to);
         }
     }
+}
 
-    /// What the threads have counted under a name.
-    fn of_service(&self, number: usize) -> impl Iterator<Item = &OfService> {
-        self.threads.iter().filter_map(move |counts| counts.services.find(number))
+fn write_waits(all: &[Arc<Counts>], names: &[String], to: &mut Exposition) {
+    to.family("tierce_queue_wait_seconds", Kind::Histogram, "How long requests have waited for a slot.");
+    for (number, name) in names.iter().enumerate() {
+        let mut waits = Sums::default();
+        of_service(all, number).for_each(|service| waits.add(&service.queue_wait));
+        // Tierce itself is waited for by nobody.
+        if waits.buckets != [0; BUCKETS] {
+            waits.write(&[("service", name.as_str())], to);
+        }
     }
+}
+
+/// What the threads have counted under a name.
+fn of_service(all: &[Arc<Counts>], number: usize) -> impl Iterator<Item = &OfService> {
+    all.iter().filter_map(move |counts| counts.services.find(number))
 }
 
 /// The same histogram of all threads.
@@ -294,7 +299,7 @@ mod tests {
 
     #[test]
     fn threads_are_added_up() {
-        let metrics = Metrics::new(2);
+        let metrics = Metrics::default();
         let [web, api] = ["web", "api"].map(|name| metrics.counted(name));
         let request = EndedRequest {
             service: web,
@@ -306,7 +311,8 @@ mod tests {
             bytes_in: 3,
             bytes_out: 5,
         };
-        let [one, other] = [0, 1].map(|index| metrics.of_thread(index).unwrap());
+        let [one, other] = [0, 1].map(|index| metrics.of_thread(index));
+        let metrics = metrics.clone();
         for (counts, service, method, total_us) in
             [(&one, web, &b"GET"[..], 1_000), (&other, web, b"GET", 1_001), (&other, api, b"BREW", 0)]
         {
@@ -346,8 +352,8 @@ mod tests {
 
     #[test]
     fn what_never_happens_takes_no_memory() {
-        let metrics = Metrics::new(1);
-        let counts = metrics.of_thread(0).unwrap();
+        let metrics = Metrics::default();
+        let counts = metrics.of_thread(0);
         let request = EndedRequest {
             service: metrics.counted("web"),
             method: b"GET",

@@ -9,7 +9,7 @@ pub(super) const GROUP: Group = Group {
             "list of addresses",
             "`[\"http://localhost:8080\"]`",
             "`-b`, `--bind`",
-            "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `https://HOST:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket.",
+            "Where requests come in: `http://HOST:PORT`, `HOST:PORT`, `:PORT`, `https://HOST:PORT` or `unix:PATH`; in the uwsgi protocol, for nginx's `uwsgi_pass`, `uwsgi://HOST:PORT` or `uwsgi:PATH`. Whoever reaches a uwsgi listener is believed in all it says: bind it to a loopback address, a private network or a Unix socket. A reload changes the list: connections that were accepted go on.",
         ),
         key(
             "socket_mode",

@@ -32,7 +32,13 @@ pub(super) const GROUP: Group = Group {
             "`--threads`",
             "The most requests in flight in one worker. How many there really are adapts by itself.",
         ),
-        key("cores", "number, 1 to 256", "one per core", "`--cores`", "Threads of the edge."),
+        key(
+            "cores",
+            "number, 1 to 256",
+            "one per core",
+            "`--cores`",
+            "Threads of the edge. A reload changes their number, and closes no connection.",
+        ),
     ],
     foreign: &[
         ("processes", "`workers` is the number of processes per node"),

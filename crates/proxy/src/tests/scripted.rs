@@ -10,7 +10,7 @@ use std::{
 };
 
 use config::{Expose, Listen, OnDisconnect, Protocol};
-use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, State, write_frame, write_response};
+use link::{ExchangeId, Inbound, Kind, LEDGER_WORDS, LinkEnd, ResponseHead, State, flags, write_frame, write_response};
 use policy::{NodeLabel, Shared, WorkerEntry, WorkerId};
 use sys::SharedWords;
 use telemetry::{Exposition, LineFormat, LogSink, Messages, Output};
@@ -32,6 +32,7 @@ pub(super) struct Scripted {
     shared: Arc<Shared>,
     worker: WorkerId,
     edge: Edge,
+    settings: Settings,
     _table: watch::Sender<Arc<NodeTable>>,
     _log: TempDir,
 }
@@ -39,6 +40,11 @@ pub(super) struct Scripted {
 impl Scripted {
     /// Generous limits, but for what `change` makes of them.
     pub(super) fn new(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_descriptors(1000, change)
+    }
+
+    /// The same with so many descriptors.
+    pub(super) fn with_descriptors(descriptors: u64, change: impl FnOnce(&mut Settings)) -> Self {
         let (socket, ours) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         let end = Arc::new(LinkEnd::new(OwnedFd::from(ours), SharedWords::create(LEDGER_WORDS).unwrap().0));
@@ -60,6 +66,7 @@ impl Scripted {
         let services =
             vec![Service { name: "web".to_owned(), shared: Arc::clone(&shared), backend: Backend::Workers(nodes) }];
         let mut settings = Settings {
+            retry_on: Default::default(),
             trusted_proxies: Default::default(),
             routes: Arc::new(Routes::new(&config::Routes::default(), 100, "web", &services)),
             services,
@@ -84,14 +91,26 @@ impl Scripted {
             access_log: None,
         };
         change(&mut settings);
-        let edge = crate::serve(bound, settings, &sink, 1000).unwrap();
+        let edge = crate::serve(bound, settings.clone(), &sink, descriptors).unwrap();
         let inbound = Inbound::default();
-        Self { port, end, socket, inbound, shared, worker: id, edge, _table: table, _log: log }
+        Self { port, end, socket, inbound, shared, worker: id, edge, settings, _table: table, _log: log }
     }
 
     /// A new connection to the edge.
     pub(super) fn client(&self) -> Client {
         Client::connect(self.port).unwrap()
+    }
+
+    /// Where it listens at first.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Listens on these addresses and no others.
+    pub(super) fn listen(&mut self, listen: &[Listen]) {
+        let change = self.edge.prepare(listen, 1).unwrap();
+        let made = self.edge.set(self.settings.clone(), change, None);
+        assert!(made.failed.is_empty(), "{:?}", made.failed);
     }
 
     /// Requests whose slots are leased.
@@ -156,6 +175,14 @@ impl Scripted {
     pub(super) fn send(&mut self, kind: Kind, id: ExchangeId, payload: &[u8]) {
         let mut out = Vec::new();
         write_frame(&mut out, kind, 0, 0, id, payload);
+        self.socket.write_all(&out).unwrap();
+    }
+
+    /// Sends a whole response, with which the work has ended.
+    pub(super) fn answer(&mut self, id: ExchangeId, body: &[u8]) {
+        let mut out = Vec::new();
+        let head = ResponseHead { content_length: Some(body.len() as u64), reason: b"", fields: b"", body };
+        write_response(&mut out, id, 200, flags::LAST | flags::DONE, &head);
         self.socket.write_all(&out).unwrap();
     }
 

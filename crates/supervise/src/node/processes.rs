@@ -6,7 +6,7 @@ use std::{cell::Cell, os::unix::process::ExitStatusExt, process::ExitStatus, rc:
 
 use tokio::task::spawn_local;
 
-use super::{Event, Node, Plan, Process, Serial};
+use super::{Event, Node, Process, Serial};
 use crate::{
     backoff::{Backoff, Reached},
     ended::{self, EndKind, How},
@@ -91,13 +91,12 @@ impl Node {
 
     /// Starts a process for a place, or with 0 the one that forks.
     pub(super) fn start_process(&mut self, place: u32) -> Result<(), StartError> {
-        let Plan { context, config, interpreter, .. } = &self.plan;
-        let started = Zygote::start(context, config, &interpreter.path, &self.label.name)?;
+        let started = Zygote::start(&self.plan, &self.label.name)?;
         if place == 0 {
             self.zygote_born = Instant::now();
         }
         let pid = Rc::new(Cell::new(if place == 0 { 0 } else { started.zygote.pid() }));
-        spawn_local(output::forward(started.output, self.label.name.clone(), pid, context.sink.clone()));
+        spawn_local(output::forward(started.output, self.label.name.clone(), pid, self.plan.context.sink.clone()));
         let serial = self.listen(&started.zygote, started.end);
         self.processes.insert(serial, Process { zygote: started.zygote, place });
         Ok(())

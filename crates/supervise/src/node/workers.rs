@@ -50,8 +50,7 @@ impl Node {
     pub(super) async fn give(&mut self, serial: Serial, order: Order, number: u32) -> Result<(), StartError> {
         let name = self.label.name.clone();
         let cannot = |error: &dyn std::fmt::Display| StartError::machine("cannot make a worker", &name, error);
-        let Endowment { theirs, ends, output } =
-            endow(self.plan.context.edge_threads).map_err(|error| cannot(&error))?;
+        let Endowment { theirs, ends, output } = endow(self.plan.front.threads).map_err(|error| cannot(&error))?;
         let Some(process) = self.processes.get(&serial) else { return Ok(()) };
         let descriptors: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
         process.zygote.order(order, &descriptors).await.map_err(|error| cannot(&error))?;
