@@ -14,7 +14,7 @@ use std::{
 use rustix::{
     fs::sendfile,
     io::Errno,
-    net::{RecvFlags, recv},
+    net::{RecvFlags, recv, sockopt::set_tcp_quickack},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, Interest},
@@ -155,6 +155,17 @@ impl Stream {
     /// Whether an end without a word could be taken for an attack (RFC 8446 §6.1).
     pub(crate) fn says_goodbye(&self) -> bool {
         matches!(self, Self::Tls(_))
+    }
+
+    /// Tells the other side at once what has arrived (TCP_QUICKACK, tcp(7)).
+    pub(crate) fn acknowledge(&self) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+            Self::Unix(_) => return,
+        };
+        // Without it the other side hears of it somewhat later.
+        let _ = set_tcp_quickack(stream, true);
     }
 
     /// Makes closing a reset, so that a client which knows the end of a response only by the end of the connection can

@@ -53,3 +53,14 @@ fn what_tls_has_taken_is_sent_when_there_is_room() {
         assert_eq!(reader.join().unwrap(), taken);
     });
 }
+
+#[tokio::test]
+async fn what_has_arrived_is_acknowledged_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    set_tcp_quickack(&stream, false).unwrap();
+    let stream = Stream::Tcp(stream);
+    stream.acknowledge();
+    let Stream::Tcp(stream) = stream else { unreachable!() };
+    assert!(rustix::net::sockopt::tcp_quickack(&stream).unwrap());
+}

@@ -199,7 +199,7 @@ async fn exchange(
     (pools, mut wire, question, asked): (&Pools, Box<Wire>, Vec<u8>, Asked),
     now: Instant,
 ) -> Result<(Box<Wire>, ReceivedHead, usize), Failure> {
-    wire.out = question;
+    wire.ask(question);
     connection.deadline.set(now, request.time, Waits::Busy);
     let mut head = pools.take_head();
     let mut awaited = Awaited { asked, interim: 0, head: &mut head };

@@ -36,6 +36,34 @@ pub(super) enum Expects {
     Body,
 }
 
+/// Whether the upstream is to hear at once that a part of its answer is here. The kernel waits up to 40 ms with that, for something to
+/// send it with, and one that writes head and body apart without TCP_NODELAY (as many of Python's own servers do) waits for it as long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Receipt {
+    #[default]
+    NothingCame,
+    Due,
+    /// Once for each answer: what goes on coming is acknowledged by itself.
+    Given,
+}
+
+impl Receipt {
+    fn part_came(&mut self) {
+        if *self == Self::NothingCame {
+            *self = Self::Due;
+        }
+    }
+
+    /// Nothing more is here; true when the receipt is to be given now.
+    fn is_due(&mut self) -> bool {
+        let is_due = *self == Self::Due;
+        if is_due {
+            *self = Self::Given;
+        }
+        is_due
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Wire {
@@ -50,11 +78,19 @@ pub(super) struct Wire {
     pub(super) out: Vec<u8>,
     /// Nothing more can be sent: the upstream has closed its side, or all of it.
     pub(super) is_deaf: bool,
+    receipt: Receipt,
 }
 
 impl Wire {
     pub(super) fn new(stream: Stream, address: Option<SocketAddr>, header: Vec<u8>) -> Self {
-        Self { stream, address, header, refusal: None, input: Vec::new(), out: Vec::new(), is_deaf: false }
+        let (input, out, receipt) = (Vec::new(), Vec::new(), Receipt::default());
+        Self { stream, address, header, refusal: None, input, out, is_deaf: false, receipt }
+    }
+
+    /// Begins a request.
+    pub(super) fn ask(&mut self, question: Vec<u8>) {
+        self.out = question;
+        self.receipt = Receipt::default();
     }
 
     /// Appends what has arrived to `input`.
@@ -76,10 +112,16 @@ impl Wire {
                     if self.input.is_empty() {
                         thread.buffers.put(std::mem::take(&mut self.input));
                     }
+                    if self.receipt.is_due() {
+                        self.stream.acknowledge();
+                    }
                     Poll::Pending
                 }
                 Poll::Ready(Ok(0)) => Poll::Ready(Came::End),
-                Poll::Ready(Ok(_)) => Poll::Ready(Came::More),
+                Poll::Ready(Ok(_)) => {
+                    self.receipt.part_came();
+                    Poll::Ready(Came::More)
+                }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Poll::Ready(Err(error)) => {
                     self.refusal = tls::refusal(&error);
@@ -144,5 +186,21 @@ impl Drop for Wire {
             // As far as there is room for it: nobody waits.
             let _ = self.stream.poll_shutdown_write(&mut Context::from_waker(Waker::noop()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_given_once_and_only_for_what_is_not_whole() {
+        let mut receipt = Receipt::default();
+        assert!(!receipt.is_due(), "nothing has come");
+        receipt.part_came();
+        assert!(receipt.is_due());
+        assert!(!receipt.is_due());
+        receipt.part_came();
+        assert!(!receipt.is_due(), "the rest of the same answer");
     }
 }
