@@ -305,12 +305,16 @@ impl Connection {
 
     /// Sends `out`, however long that takes.
     pub(crate) fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<Sent> {
+        self.poll_out(context, Stream::poll_write)
+    }
+
+    fn poll_out(&mut self, context: &mut Context<'_>, write: Write) -> Poll<Sent> {
         let mut sent = 0;
         let result = loop {
             if sent == self.out.len() {
                 break self.stream.poll_flush(context).map(|sent| if sent.is_ok() { Sent::All } else { Sent::Broken });
             }
-            match self.stream.poll_write(context, &self.out[sent..]) {
+            match write(&mut self.stream, context, &self.out[sent..]) {
                 Poll::Ready(Ok(0)) => break Poll::Ready(Sent::Broken),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -346,20 +350,34 @@ impl Connection {
         })
     }
 
-    /// Sends some bytes of a file, and tells how many; `out` has to be empty.
+    /// Sends some bytes of a file, and tells how many; what is in `out` goes before. A head by itself would wake the client for
+    /// next to nothing, and long files reach it at half the rate then.
     pub(crate) fn poll_send_file(
         &mut self,
         context: &mut Context<'_>,
         file: &mut FileBody,
     ) -> Poll<Result<u64, Cause>> {
-        match file.poll_step(context, &mut self.stream) {
+        let waiting = self.out.len();
+        let ahead = match waiting {
+            0 => Poll::Ready(Sent::All),
+            _ if file.left() == 0 => self.poll_send(context),
+            _ => self.poll_out(context, Stream::poll_write_ahead),
+        };
+        let step = match ahead {
+            Poll::Ready(Sent::All) => file.poll_step(context, &mut self.stream),
+            Poll::Ready(_) => Poll::Ready(Err(Broken::Client)),
+            Poll::Pending => Poll::Pending,
+        };
+        match step {
             Poll::Ready(Ok(count)) => {
                 self.deadline.clear();
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(Broken::File)) => Poll::Ready(Err(Cause::HttpResponseIncomplete)),
             Poll::Ready(Err(Broken::Client)) => Poll::Ready(Err(Cause::ClientClosed)),
-            Poll::Pending if self.is_stalled(false, context) => Poll::Ready(Err(Cause::ClientTimedOut)),
+            Poll::Pending if self.is_stalled(self.out.len() < waiting, context) => {
+                Poll::Ready(Err(Cause::ClientTimedOut))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -425,6 +443,9 @@ impl Connection {
         .await;
     }
 }
+
+/// A way to write to a stream.
+type Write = fn(&mut Stream, &mut Context<'_>, &[u8]) -> Poll<io::Result<usize>>;
 
 /// What came of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -175,20 +175,23 @@ async fn send(connection: &mut Connection, file: Option<FileBody>, story: &mut S
         let read = file.read_all(&mut connection.out).map_err(|_| Cause::HttpResponseIncomplete)?;
         story.sent(read);
     }
-    match connection.flush().await {
-        Sent::All => {}
-        Sent::Broken => return Err(Cause::ClientClosed),
-        Sent::TimedOut => return Err(Cause::ClientTimedOut),
-    }
-    let Some(mut file) = rest else { return Ok(()) };
-    loop {
-        let sent = poll_fn(|context| connection.poll_send_file(context, &mut file)).await?;
-        story.sent(sent);
-        if file.left() == 0 {
-            return Ok(());
+    if let Some(mut file) = rest {
+        connection.deadline.clear();
+        loop {
+            let sent = poll_fn(|context| connection.poll_send_file(context, &mut file)).await?;
+            story.sent(sent);
+            if file.left() == 0 {
+                break;
+            }
+            // First the thread looks what others have to do.
+            yield_now().await;
         }
-        // First the thread looks what others have to do.
-        yield_now().await;
+    }
+    // Of a file too, as TLS takes more than it sends.
+    match connection.flush().await {
+        Sent::All => Ok(()),
+        Sent::Broken => Err(Cause::ClientClosed),
+        Sent::TimedOut => Err(Cause::ClientTimedOut),
     }
 }
 

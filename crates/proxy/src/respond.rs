@@ -153,7 +153,9 @@ impl Download {
                     return Poll::Ready(Err(Cause::ResponseTooLarge));
                 }
             }
-            ready!(connection.poll_unsent(context))?;
+            if self.file.is_none() {
+                ready!(connection.poll_unsent(context))?;
+            }
             if let Some(file) = &mut self.file {
                 match connection.poll_send_file(context, file) {
                     Poll::Ready(Ok(count)) => story.sent(count),

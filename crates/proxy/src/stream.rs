@@ -14,7 +14,7 @@ use std::{
 use rustix::{
     fs::sendfile,
     io::Errno,
-    net::{RecvFlags, recv, sockopt::set_tcp_quickack},
+    net::{RecvFlags, SendFlags, recv, send, sockopt::set_tcp_quickack},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWrite, Interest},
@@ -84,6 +84,21 @@ impl Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    /// The same when more follows at once: the kernel may wait for that, so that both go as one segment.
+    pub(crate) fn poll_write_ahead(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        // Others have no segments of which the client notices anything.
+        let Self::Tcp(stream) = self else { return self.poll_write(context, bytes) };
+        loop {
+            ready!(stream.poll_write_ready(context))?;
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            match stream.try_io(Interest::WRITABLE, || Ok(send(&*stream, bytes, flags)?)) {
+                // It is known now that the socket is full: the next look waits until it is not.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
         }
     }
 

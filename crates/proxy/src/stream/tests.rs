@@ -64,3 +64,26 @@ async fn what_has_arrived_is_acknowledged_at_once() {
     let Stream::Tcp(stream) = stream else { unreachable!() };
     assert!(rustix::net::sockopt::tcp_quickack(&stream).unwrap());
 }
+
+/// The kernel waits for what follows, though not for ever (tcp(7), `TCP_CORK`): one that was held up for so long may have sent it.
+#[test]
+fn what_is_written_ahead_goes_with_what_follows() {
+    const AT_MOST: Duration = Duration::from_millis(200);
+    Builder::new_current_thread().enable_io().build().unwrap().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        // As listeners of ours have it.
+        accepted.set_nodelay(true).unwrap();
+        let mut stream = Stream::Tcp(accepted);
+        let began = std::time::Instant::now();
+        assert_eq!(poll_fn(|context| stream.poll_write_ahead(context, b"head ")).await.unwrap(), 5);
+        let seen = recv(&client, &mut [0; 8][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|(count, _)| count);
+        assert!(seen == Err(Errno::AGAIN) || AT_MOST <= began.elapsed(), "{seen:?}");
+        assert_eq!(poll_fn(|context| stream.poll_write(context, b"body")).await.unwrap(), 4);
+        drop(stream);
+        let mut all = String::new();
+        client.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "head body");
+    });
+}
