@@ -74,7 +74,7 @@ pub fn parse_date(text: &[u8]) -> Option<u64> {
     let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
     let date = small(date)?;
     let is_valid = parts.next().is_none() && (1..=31).contains(&date) && hour < 24 && minute < 60 && second <= 60;
-    let days = days(year, month, date).filter(|_| is_valid)?;
+    let days = if is_valid { days(year, month, date)? } else { return None };
     let second = ((days * 24 + hour) * 60 + minute) * 60 + second;
     // A leap second may lie behind it.
     (second <= LAST).then_some(second)
@@ -137,6 +137,7 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37",
             "Sun, 06 Nov 1994 08:49:37 CET",
             "Sun, 32 Nov 1994 08:49:37 GMT",
+            "Wed, 00 Mar 1995 08:49:37 GMT",
             "Sun, 06 Nov 1994 24:49:37 GMT",
             "Sun, 06 Nov 1994 08:49 GMT",
             "Sun, 06 Nop 1994 08:49:37 GMT",
