@@ -238,9 +238,9 @@ impl Running {
             (Ask::Reload { first: First::Differences }, _) => self.reload(Told::Asker(first)).await,
             (Ask::Reload { first: First::Nothing }, _) => self.reload(Told::Nobody).await,
             (Ask::Compare, _) => self.compare(Told::Asker(first)),
-            (Ask::Scale { .. }, Some(_)) if self.config().node.is_some() => {
-                refused("this is one node, in a container\n  hint: its platform starts more of them: `docker compose up --scale web=5`")
-            }
+            (Ask::Scale { .. }, Some(_)) if self.config().node.is_some() => refused(
+                "this is one node, in a container\n  hint: its platform starts more of them: `docker compose up --scale web=5`",
+            ),
             (Ask::Scale { app: name, nodes }, Some(app)) if name == self.config().name => {
                 app.scale(nodes, &self.place, &self.sink).await
             }

@@ -15,8 +15,8 @@ use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
 use proxy::{Keepers, NodeTable, Reader, Settings};
 use supervise::{Explanation, Extension, Front, Interpreter, Parts, PrepareError, StartError, Step, Supervisor, Watch};
-use telemetry::{LineFormat, LogSink, Messages, Output};
 use sys::Side;
+use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{sync::watch, task::LocalSet};
 
 use crate::{

@@ -373,7 +373,12 @@ fn notice(values: &mut Values) -> (Duration, Duration) {
     if let Some(said) = said.filter(|_| grace < notice + REST) {
         let (most, grace) = (units::show_duration(grace - REST), units::show_duration(grace));
         let what = format!("expected at most {most}: 2s less than limits.grace, which is {grace}");
-        values.reject("limits.notice", &said, what, Some("shorten it, or give the container more time to stop".to_owned()));
+        values.reject(
+            "limits.notice",
+            &said,
+            what,
+            Some("shorten it, or give the container more time to stop".to_owned()),
+        );
     }
     (notice, grace)
 }

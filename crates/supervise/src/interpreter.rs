@@ -188,7 +188,8 @@ fn ready_made(
     let found = system(project, environment)?;
     let Some(required) = required.filter(|required| !required.packages().is_empty()) else { return Ok(found) };
     let asked = probe_for(required.packages(), &found.path, project);
-    let lacking = asked.map_err(|cause| Explanation::new(format!("{} does not work", found.path.display())).cause(cause))?;
+    let lacking =
+        asked.map_err(|cause| Explanation::new(format!("{} does not work", found.path.display())).cause(cause))?;
     if lacking.lacking.is_empty() {
         return Ok(found);
     }
