@@ -183,6 +183,7 @@ fn every_flag_reaches_its_key() {
         upstream: Vec::new(),
         cores: some("3"),
         role: config::Role::All,
+        node: None,
     };
     let config = load(&tree.here(), &Environment::default(), &flags).unwrap();
     assert_eq!(config.app.to_string(), "a:b");

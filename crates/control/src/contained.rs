@@ -4,9 +4,13 @@
 //! that another user has made, as everybody may write where it stands.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -59,12 +63,9 @@ fn places(project: &Path, environment: &Environment, roots: &[&Path]) -> Vec<Pat
     let runtime = environment.value("XDG_RUNTIME_DIR").map(|shared| shared_directory(shared, project));
     // Several containers may share one of these, as a volume.
     let system = rustix::system::uname();
-    let name = format!("tierce-{:016x}-{:016x}", fingerprint(project), fingerprint(name_of(&system)));
+    let host = OsStr::from_bytes(system.nodename().to_bytes());
+    let name = format!("tierce-{:016x}-{:016x}", fingerprint(project), fingerprint(Path::new(host)));
     runtime.into_iter().chain(roots.iter().map(|root| root.join(&name))).collect()
-}
-
-fn name_of(system: &rustix::system::Uname) -> &Path {
-    system.nodename().to_str().map_or(Path::new(""), Path::new)
 }
 
 fn make(directory: &Path) -> io::Result<()> {
