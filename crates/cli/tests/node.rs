@@ -5,7 +5,7 @@
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use testkit::{Client, Connections, Finished, OpenLoop, Project, Running, descendants, signal, wait_for};
+use testkit::{Client, Connections, Finished, OpenLoop, Project, Running, descendants, free_port, signal, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const APP: &str = include_str!("apps/contained.py");
@@ -179,7 +179,9 @@ fn what_a_node_has_started_ends_when_it_is_killed() {
 
 #[test]
 fn nobody_is_refused_who_could_not_know_of_the_stop() {
-    let project = Project::new(TIERCE, RUNS, "workers = 2\nlimits = { notice = '50s', grace = '120s' }");
+    let admin = free_port();
+    let keys = "workers = 2\nlimits = { notice = '50s', grace = '120s' }";
+    let project = Project::new(TIERCE, RUNS, &format!("{keys}\nadmin = '127.0.0.1:{admin}'"));
     let mut running = project.start(by_hand(&project, &[]));
     let mut kept = running.client();
     assert!(!closes(&mut kept, "/"));
@@ -201,6 +203,8 @@ fn nobody_is_refused_who_could_not_know_of_the_stop() {
     assert_eq!(ids.len(), begun.lines().count(), "none runs twice");
     assert!(closes(&mut kept, "/"), "a connection that was kept ends with its next response");
     assert!(closes(&mut running.client(), "/"), "a new one is served and not kept");
+    let watched = |path: &str| Client::connect(admin).unwrap().get(path).unwrap().status;
+    assert_eq!((watched("/ready"), watched("/health")), (503, 200));
     // The second ends the notice, and not what is in flight.
     running.signal("TERM");
     slow.send("x").unwrap();
@@ -225,7 +229,8 @@ fn after_the_notice_what_was_accepted_is_finished() {
     }
     assert!(text.ends_with(b"19\n"), "{}", String::from_utf8_lossy(&text));
     assert_eq!(running.wait(), Some(0), "{}", running.err());
-    assert!(running.out().contains("still accepting for 200ms") && running.out().contains("nothing was cut off"));
+    wait_for("the notice", || running.out().contains("still accepting for 200ms"));
+    wait_for("the end", || running.out().contains("nothing was cut off"));
 }
 
 #[test]
@@ -233,13 +238,15 @@ fn a_container_ends_before_it_is_killed() {
     let keys = "workers = 1\nlimits = { notice = '200ms', grace = '3s' }\nenv = { WAIT = '50' }";
     let project = Project::new(TIERCE, APP, keys);
     let mut running = project.start(by_hand(&project, &[]));
-    assert!(running.out().contains("requests have 1800ms to finish, not 30s (limits.drain)"), "{}", running.out());
+    wait_for("what is said of the grace", || {
+        running.out().contains("requests have 1800ms to finish, not 30s (limits.drain)")
+    });
     let mut client = running.client();
     client.send("POST /run/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx").unwrap();
-    wait_for("the request to be in flight", || running.out().contains("POST") || in_flight(&project) == 1);
+    wait_for("the request to be in flight", || in_flight(&project) == 1);
     running.signal("TERM");
     assert_eq!(running.wait(), Some(1), "{}", running.err());
-    assert!(running.out().contains("1 request was not finished after"), "{}", running.out());
+    wait_for("what was cut off", || running.out().contains("1 request was not finished after"));
     assert_eq!(client.response().unwrap().status, 502);
     let wrong = Project::new(TIERCE, APP, "limits = { notice = '9s', grace = '10s' }");
     let refused = wrong.run(&["check"]);
