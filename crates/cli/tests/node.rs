@@ -273,10 +273,14 @@ fn signals_do_what_they_ask_for_in_the_first_process_too() {
     project.write("app.py", &APP.replace("\"old\"", "\"new\""));
     container.signal("HUP");
     wait_for("the new code", || container.says("/").starts_with("new "));
-    let ps = container.ps();
-    assert_eq!((&ps["items"][0]["node"], &ps["items"][0]["generation"]), (&"web-7".into(), &2.into()));
+    wait_for("the old code to be gone", || {
+        let ps = container.ps();
+        ps["items"].as_array().unwrap().len() == 1 && ps["items"][0]["generation"] == 2
+    });
+    assert_eq!(container.ps()["items"][0]["node"], "web-7");
     container.signal("INT");
     assert_eq!(container.running.wait(), Some(0), "{}", container.running.err());
+    wait_for("the end of the log", || container.running.out().contains("nothing was cut off"));
     assert!(!container.running.out().contains("still accepting"), "a person does not want to wait");
     let mut container = Container::start(&project, &[]);
     container.signal("QUIT");
