@@ -29,7 +29,8 @@ impl Ready<'_> {
         let (program, config) = (say::program(), self.config);
         let mut lines = Vec::new();
         if let Some((app, interpreter)) = self.app {
-            let (nodes, workers) = (units::plural(app.nodes.get(), "node"), workers(config.workers));
+            let workers = workers(config.workers);
+            let nodes = config.node.clone().unwrap_or_else(|| units::plural(app.nodes.get(), "node"));
             lines.push(format!("✓ {} on {interpreter}: {nodes} of {workers}", config.app));
         }
         lines.extend(config.services().iter().map(|service| upstreams(service, config)));
@@ -39,6 +40,10 @@ impl Ready<'_> {
             lines.push(format!("✓ {shown}  ready in {:.1} s{develops}", self.began.elapsed().as_secs_f64()));
         }
         lines.extend(certificates::how_to_trust(config));
+        if config.node.is_some() {
+            // Nobody types anything where this is read.
+            return lines.join("\n");
+        }
         let scale = self.app.map(|(app, _)| format!("{program} scale {}={}", config.name, app.nodes.get().max(1) + 1));
         let mut next: Vec<_> = scale.into_iter().collect();
         next.extend(["ps", "logs -f", "reload"].map(|command| format!("{program} {command}")));

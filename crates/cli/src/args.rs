@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Up(Up),
     /// Only the balancer: requests go to other servers
     Edge(Edge),
+    /// The program of a container: the application in one node, which takes leave of its balancers before it stops
+    Node(Contained),
     /// Prepare .tierce/venv from requirements.txt or pyproject.toml
     Build,
     /// More or fewer nodes, live: tierce scale web=5
@@ -131,6 +133,30 @@ pub(crate) struct Edge {
     /// In the background
     #[arg(short, long)]
     pub(crate) detach: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contained {
+    /// The application as module:callable; default: `app` of the configuration, else what is found
+    pub(crate) app: Option<String>,
+    /// Processes: 4, 2..8 or auto
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<String>,
+    /// Most requests in flight in one worker
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<String>,
+    /// Where to listen: HOST:PORT, :PORT, unix:PATH, http://… or uwsgi://…; may be repeated; default: http://0.0.0.0:8080
+    #[arg(short, long, value_name = "ADDRESS")]
+    pub(crate) bind: Vec<String>,
+    /// Time limit from the call of the application to the head of its response: 30 or 30s
+    #[arg(short, long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// The interpreter; default: the first of $VIRTUAL_ENV, .venv, .tierce/venv and python3 that has the packages
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<String>,
+    /// The access log: auto, text, json, combined or off
+    #[arg(long, value_name = "HOW")]
+    pub(crate) access_log: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -26,6 +26,10 @@ pub(crate) fn run(args: &Args, wanted: &Logs) -> Exit {
         ));
         return Exit::NO_PERMISSION;
     }
+    if !place.log().is_dir() && place.is_in_use() {
+        say::message("error: a node in a container keeps no log\n  hint: its platform does: `docker logs`");
+        return Exit::FAILED;
+    }
     if !place.log().is_dir() && !wanted.follow {
         say::message(&format!("error: there is no log in {}\n  hint: start it: `tierce up`", place.log().display()));
         return Exit::NOT_RUNNING;

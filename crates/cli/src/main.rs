@@ -28,6 +28,7 @@ mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
 mod traceback; // where in the project
 mod page; // what a browser shows then
+mod leave; // how a container takes leave
 mod ended; // how it went down
 mod outcome; // how a command ended
 mod ask; // commands for a running Tierce
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let exit = match &args.command {
         args::Command::Up(up) => up::run(&args, up),
         args::Command::Edge(edge) => up::edge(&args, edge),
+        args::Command::Node(node) => up::node(&args, node),
         args::Command::Build => check::build(&args),
         args::Command::Check => check::check(&args),
         args::Command::Scale(scale) => ask::scale(&args, &scale.targets),

@@ -6,7 +6,7 @@ use config::{Config, Environment, Locate, Overrides, Problem, Problems, Role};
 use control::Place;
 
 use crate::{
-    args::{Args, Edge, Up},
+    args::{Args, Contained, Edge, Up},
     exit::Exit,
     say,
 };
@@ -53,6 +53,31 @@ pub(crate) fn edge_overrides(edge: &Edge) -> Overrides {
         role: Role::Edge,
         ..Overrides::default()
     }
+}
+
+/// What `node` was given.
+pub(crate) fn node_overrides(node: &Contained) -> Overrides {
+    Overrides {
+        app: node.app.clone(),
+        workers: node.workers.clone(),
+        threads: node.threads.clone(),
+        bind: node.bind.clone(),
+        timeout: node.timeout.clone(),
+        python: node.python.clone(),
+        access_log: node.access_log.clone(),
+        role: Role::Node,
+        node: Some(own_name()),
+        ..Overrides::default()
+    }
+}
+
+/// The container's host name, by which its platform knows it. It goes into fields of responses: one that nobody could have
+/// given to a container is none.
+fn own_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_str().unwrap_or_default();
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if is_name && !name.is_empty() { name.to_owned() } else { "node".to_owned() }
 }
 
 /// Loads the configuration.

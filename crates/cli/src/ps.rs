@@ -106,7 +106,8 @@ fn table(ps: &Ps, detail: Detail) -> String {
     if isolated("uts") {
         end.push("each node has a host name of its own (uts)".to_owned());
     }
-    if isolated("env") {
+    // A node in a container has the host name that is its machine's.
+    if ps.items.iter().any(|node| node.isolation == "env" && node.hostname != node.node) {
         end.push("gethostname() is this machine's in all nodes; HOSTNAME names the node (env)".to_owned());
     }
     format!("{}\n{}", with_reasons(&columns(&rows, detail), ps), end.join("\n"))

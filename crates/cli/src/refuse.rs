@@ -4,7 +4,7 @@
 
 use std::io::ErrorKind;
 
-use control::{LockError, Place};
+use control::{LockError, NoPlace, Place};
 use proxy::{Address, BindError};
 use supervise::{Blame, Explanation, StartError};
 
@@ -50,6 +50,13 @@ pub(crate) fn cannot_lock(error: &LockError, place: &Place) -> Refusal {
         ),
     };
     Refusal { explanation: Box::new(explanation), exit }
+}
+
+pub(crate) fn no_place(error: &NoPlace) -> Refusal {
+    let explanation = Explanation::new(error.to_string())
+        .during("looking for a place for the control socket")
+        .hint("a container with a read-only file system needs a small one in memory: --tmpfs /run:mode=1777");
+    Refusal { explanation: Box::new(explanation), exit: Exit::FAILED }
 }
 
 pub(crate) fn cannot_bind_admin(error: &BindError) -> Refusal {

@@ -13,7 +13,7 @@ use std::{
 
 use config::{Config, Problems};
 use control::{Admin, Answer, Ask, Call, Differs, First, Place, Recorded, Server};
-use policy::{Duty, Standing};
+use policy::{Duty, Farewell, Standing};
 use proxy::{Edge, Keepers, Service};
 use supervise::{ChangeError, Watch};
 use telemetry::{LogSink, Metrics};
@@ -79,22 +79,35 @@ impl Running {
                     never = &mut developing => match never {},
                     never = &mut keeping => match never {},
                     call = calls.recv() => match call {
-                        Some(Call { ask: Ask::Down, answer, .. }) => break waiting.push(answer),
+                        Some(Call { ask: Ask::Down, answer, .. }) => {
+                            waiting.push(answer);
+                            break None;
+                        }
                         Some(call) => self.begin(call),
-                        None => break,
+                        None => break None,
                     },
                     wish = signals.next() => match wish {
-                        Wish::Stop(Stop::TerminalLost) => break self.note(HUNG_UP),
-                        Wish::Stop(_) => break self.note(FINISHING),
+                        Wish::Stop(Stop::TerminalLost) => {
+                            self.note(HUNG_UP);
+                            break Some(Stop::TerminalLost);
+                        }
+                        Wish::Stop(stop) => break Some(stop),
                         Wish::Reload => self.hang_up(),
                     },
                 }
             }
         };
-        until_stopped.await;
+        let stop = until_stopped.await;
         notify("STOPPING=1");
+        let farewell = self.farewell(Instant::now());
+        if let (Some(farewell), Some(Stop::Terminate)) = (&farewell, stop) {
+            self.give_notice(farewell, &mut calls, &mut waiting, signals).await;
+        }
+        if matches!(stop, Some(Stop::Interrupt | Stop::Terminate)) {
+            self.note(FINISHING);
+        }
         let ended = tokio::select! {
-            ended = self.go_down() => ended,
+            ended = self.go_down(farewell.as_ref()) => ended,
             never = self.answer_while_ending(&mut calls, &mut waiting) => match never {},
             _ = signals.again() => Ended { exit: Exit::INTERRUPTED, text: "stopped at once".to_owned() },
         };
@@ -142,7 +155,7 @@ impl Running {
     }
 
     /// While everything ends, it can be watched, and waited for.
-    async fn answer_while_ending(
+    pub(crate) async fn answer_while_ending(
         &self,
         calls: &mut mpsc::Receiver<Call>,
         waiting: &mut Vec<oneshot::Sender<Answer>>,
@@ -174,9 +187,10 @@ impl Running {
         std::future::pending().await
     }
 
-    async fn go_down(&self) -> Ended {
-        let limit = self.config().limits.drain;
-        let until = Instant::now() + limit;
+    async fn go_down(&self, farewell: Option<&Farewell>) -> Ended {
+        let now = Instant::now();
+        let limit = farewell.map_or_else(|| self.config().limits.drain, |farewell| farewell.drain_limit(now));
+        let until = now + limit;
         if let Some(app) = &self.app {
             app.supervisor.wind_down();
         }
@@ -224,6 +238,9 @@ impl Running {
             (Ask::Reload { first: First::Differences }, _) => self.reload(Told::Asker(first)).await,
             (Ask::Reload { first: First::Nothing }, _) => self.reload(Told::Nobody).await,
             (Ask::Compare, _) => self.compare(Told::Asker(first)),
+            (Ask::Scale { .. }, Some(_)) if self.config().node.is_some() => refused(
+                "this is one node, in a container\n  hint: its platform starts more of them: `docker compose up --scale web=5`",
+            ),
             (Ask::Scale { app: name, nodes }, Some(app)) if name == self.config().name => {
                 app.scale(nodes, &self.place, &self.sink).await
             }

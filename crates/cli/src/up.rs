@@ -1,10 +1,10 @@
-//! `tierce up` and `tierce edge`: everything is prepared step by step, then it runs.
+//! `tierce up`, `tierce edge` and `tierce node`: everything is prepared step by step, then it runs.
 //!
 //! Invariant: nothing is started before all that can be refused was looked at, and whatever was started ends with this.
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    io::IsTerminal,
+    io::{self, IsTerminal},
     rc::{Rc, Weak},
     sync::Arc,
     time::Instant,
@@ -15,13 +15,14 @@ use control::{Admin, AdminBound, Place, Recorded, Server, Sight, wanted_nodes};
 use policy::Shared;
 use proxy::{Keepers, NodeTable, Reader, Settings};
 use supervise::{Explanation, Extension, Front, Interpreter, Parts, PrepareError, StartError, Step, Supervisor, Watch};
+use sys::Side;
 use telemetry::{LineFormat, LogSink, Messages, Output};
 use tokio::{sync::watch, task::LocalSet};
 
 use crate::{
     announce::Ready,
     application::Application,
-    args::{Args, Edge, Up, name_and_number},
+    args::{Args, Contained, Edge, Up, name_and_number},
     balance::{self, Balancing},
     certificates::{self, Certificates},
     detach,
@@ -30,7 +31,7 @@ use crate::{
     listeners::{Listeners, listen, listener_names},
     notify::notify,
     project,
-    refuse::{Refusal, cannot_lock, cannot_start, status},
+    refuse::{Refusal, cannot_lock, cannot_start, no_place, status},
     running::{Running, services},
     say,
     signals::Signals,
@@ -62,6 +63,15 @@ pub(crate) fn edge(args: &Args, edge: &Edge) -> Exit {
         return detach::start(args);
     }
     begin(args, project::edge_overrides(edge), None, Manner::Used)
+}
+
+/// In a container this is its first process; two processes of it go on.
+pub(crate) fn node(args: &Args, node: &Contained) -> Exit {
+    match sys::become_init() {
+        Ok(Side::Outer(status)) => Exit(status),
+        Ok(Side::Inner) => begin(args, project::node_overrides(node), None, Manner::Used),
+        Err(error) => Refusal::failed("the second process of a node cannot be started", &error).say(),
+    }
 }
 
 fn begin(args: &Args, overrides: Overrides, scale: Option<&str>, manner: Manner) -> Exit {
@@ -101,7 +111,7 @@ fn prepare(
 ) -> Result<Prepared, Exit> {
     let began = Instant::now();
     let scale = wanted_scale(scale, &config)?;
-    let place = Place::of(&config.project, &project::environment());
+    let place = place(&config)?;
     let lock = place.lock().map_err(|error| cannot_lock(&error, &place).say())?;
     let interpreter = if config.has_app() { Some(prepare_interpreter(args, &config, manner)?) } else { None };
     let listeners = listen(&config, &place)?;
@@ -109,6 +119,14 @@ fn prepare(
     let app =
         interpreter.map(|interpreter| PreparedApp { nodes: nodes(args, &config, &place, scale), manner, interpreter });
     Ok(Prepared { config, overrides, place, app, listeners, clients, began, _lock: lock })
+}
+
+fn place(config: &Config) -> Result<Place, Exit> {
+    let environment = project::environment();
+    match config.node {
+        Some(_) => Place::of_node(&config.project, &environment).map_err(|error| no_place(&error).say()),
+        None => Ok(Place::of(&config.project, &environment)),
+    }
 }
 
 fn prepare_interpreter(
@@ -129,6 +147,9 @@ fn prepare_interpreter(
 
 /// How many there shall be: as it was said now, or when it was scaled last, or in the configuration.
 fn nodes(args: &Args, config: &Config, place: &Place, scale: Option<u32>) -> u32 {
+    if config.node.is_some() {
+        return 1;
+    }
     let recorded = Recorded::read(place);
     let nodes = wanted_nodes(scale, recorded, config.nodes);
     if scale.is_none() && recorded.is_some() && nodes != config.nodes {
@@ -182,7 +203,7 @@ fn find_interpreter(args: &Args, config: &Config) -> Result<Interpreter, Prepare
 /// Whom the log is written for.
 pub(crate) fn reader() -> Reader {
     // In the background only `tierce logs` reads it.
-    if std::io::stdout().is_terminal() || detach::is_detached() { Reader::Person } else { Reader::Program }
+    if io::stdout().is_terminal() || detach::is_detached() { Reader::Person } else { Reader::Program }
 }
 
 pub(crate) fn line_format(config: &Config) -> LineFormat {
@@ -224,10 +245,7 @@ impl Prepared {
             Ok(runtime) => runtime,
             Err(error) => return Refusal::failed("cannot start", &error).say(),
         };
-        let output = if detach::is_detached() { Output::FileOnly } else { Output::Stdout };
-        let sink = Messages::start(say::message)
-            .and_then(|messages| LogSink::start(self.place.log(), output, line_format(&self.config), messages));
-        let sink = match sink {
+        let sink = match self.log() {
             Ok(sink) => sink,
             Err(error) => return Refusal::failed("cannot start the log", &error).say(),
         };
@@ -241,6 +259,17 @@ impl Prepared {
         });
         sink.close();
         exit
+    }
+
+    fn log(&self) -> io::Result<LogSink> {
+        let (messages, format) = (Messages::start(say::message)?, line_format(&self.config));
+        match &self.config.node {
+            Some(node) => LogSink::start_of_node(node, format, messages),
+            None => {
+                let output = if detach::is_detached() { Output::FileOnly } else { Output::Stdout };
+                LogSink::start(self.place.log(), output, format, messages)
+            }
+        }
     }
 
     async fn serve(self, args: &Args, sink: &LogSink) -> Result<Exit, Refusal> {
@@ -316,6 +345,7 @@ impl Prepared {
             let ready = Ready { config: &config, app, addresses: &addresses, began: self.began };
             sink.messages().show(&ready.announcement());
         }
+        running.tell_of_grace();
         notify(&detach::ready_state());
         sink.messages().then(detach::ready);
         Ok(running.run(server, calls, &mut signals, watch).await)

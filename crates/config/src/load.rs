@@ -50,7 +50,7 @@ fn try_examine(
     // In a file that cannot be read to its end anything may stand: whatever else were said would be a guess.
     let file = read::read(&source, &mut problems).map_err(|problem| Problems(vec![*problem]))?;
     let mut values = Values::new(layers::merge(file, environment, flags), problems);
-    let config = check(&source, &mut values, (locate.cores, flags.role));
+    let config = check(&source, &mut values, locate.cores, flags);
     Ok((config, values.problems))
 }
 
@@ -68,7 +68,8 @@ pub fn project(locate: &Locate) -> Result<PathBuf, Problems> {
     source::find(locate).map(|source| source.project)
 }
 
-fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Option<Config> {
+fn check(source: &Source, values: &mut Values, cores: u32, flags: &Overrides) -> Option<Config> {
+    let role = flags.role;
     let project = source.project.clone();
     let upstreams = upstream::upstreams(values, &project);
     let name = name(values);
@@ -87,7 +88,8 @@ fn check(source: &Source, values: &mut Values, (cores, role): (u32, Role)) -> Op
     let slow_start = values.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600)).unwrap_or_default();
     let config = Config {
         name,
-        nodes: values.number("nodes", 0..=1000).unwrap_or(1),
+        node: flags.node.clone(),
+        nodes: nodes(values, role),
         workers: workers::workers(values, cores).unwrap_or_else(|| Workers::fixed(cores.clamp(1, 1024))),
         threads: values.number("threads", 1..=4096).unwrap_or(256),
         cores: values.number("cores", 1..=256).unwrap_or_else(|| cores.clamp(1, 256)),
@@ -161,6 +163,12 @@ impl Elsewhere {
 
 /// What is to be run; nothing where there are upstreams. Where there are some of routes, it need not be there.
 fn app_ref(source: &Source, values: &mut Values, routes: &Routes, elsewhere: Elsewhere, role: Role) -> Option<AppRef> {
+    if role == Role::Node && elsewhere == Elsewhere::Everything {
+        let hint = "`tierce edge` is the balancer alone: it sends requests to them";
+        let problem = Problem::new("`tierce node` runs an application, but `upstream` says that other servers answer");
+        values.problems.push(problem.of_command_line().hint(hint));
+        return None;
+    }
     if elsewhere == Elsewhere::Everything {
         if let Some(given) = values.given("app") {
             let hint = "an application runs here, upstreams elsewhere: leave one of the two keys out";
@@ -193,12 +201,18 @@ fn app_ref(source: &Source, values: &mut Values, routes: &Routes, elsewhere: Els
     }
     match app::find(&source.project) {
         Ok(app) => Some(app),
-        Err(_) if elsewhere == Elsewhere::Routes => Some(AppRef::none()),
+        Err(_) if elsewhere == Elsewhere::Routes && role != Role::Node => Some(AppRef::none()),
         Err(problem) => {
             values.problems.push(*problem);
             None
         }
     }
+}
+
+/// A container is one node, whatever is said of those beside each other on a machine.
+fn nodes(values: &mut Values, role: Role) -> u32 {
+    let nodes = values.number("nodes", 0..=1000).unwrap_or(1);
+    if role == Role::Node { 1 } else { nodes }
 }
 
 fn name(values: &mut Values) -> String {
@@ -224,7 +238,7 @@ fn addresses(
     role: Role,
 ) -> Vec<Listen> {
     let Some(texts) = values.list("listen") else {
-        let host = if role == Role::Edge { "0.0.0.0" } else { "localhost" };
+        let host = if role == Role::All { "localhost" } else { "0.0.0.0" };
         return vec![Listen::Tcp { host: host.to_owned(), port: 8080, protocol: Protocol::Http }];
     };
     let mut addresses = Vec::new();
@@ -325,6 +339,7 @@ const SECONDS_60: Duration = Duration::from_secs(60);
 fn limits(values: &mut Values) -> Limits {
     let day = Duration::from_secs(86_400);
     let positive = Duration::from_millis(1)..=day;
+    let (notice, grace) = notice(values);
     Limits {
         body: values.size("limits.body").unwrap_or(Bytes::new(10_000_000)),
         time: values.duration("limits.time", positive.clone()).unwrap_or(SECONDS_30),
@@ -341,5 +356,29 @@ fn limits(values: &mut Values) -> Limits {
         idle: values.duration("limits.idle", Duration::from_secs(1)..=day).unwrap_or(SECONDS_60),
         start: values.duration("limits.start", positive).unwrap_or(SECONDS_60),
         drain: values.duration("limits.drain", Duration::ZERO..=day).unwrap_or(SECONDS_30),
+        notice,
+        grace,
     }
+}
+
+/// How long a container goes on accepting when it is told to stop, and how long it has before it is killed.
+fn notice(values: &mut Values) -> (Duration, Duration) {
+    /// What is left at least, to finish requests and to end.
+    const REST: Duration = Duration::from_secs(2);
+    let hour = Duration::from_secs(3600);
+    let grace = values.duration("limits.grace", Duration::from_secs(3)..=hour).unwrap_or(Duration::from_secs(10));
+    let said = values.given("limits.notice").or_else(|| values.given("limits.grace"));
+    let usual = Duration::from_secs(2).min(grace - REST);
+    let notice = values.duration("limits.notice", Duration::from_millis(200)..=hour).unwrap_or(usual);
+    if let Some(said) = said.filter(|_| grace < notice + REST) {
+        let (most, grace) = (units::show_duration(grace - REST), units::show_duration(grace));
+        let what = format!("expected at most {most}: 2s less than limits.grace, which is {grace}");
+        values.reject(
+            "limits.notice",
+            &said,
+            what,
+            Some("shorten it, or give the container more time to stop".to_owned()),
+        );
+    }
+    (notice, grace)
 }

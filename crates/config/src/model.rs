@@ -35,6 +35,8 @@ pub struct Config {
     pub slow_start: Duration,
     /// The service's name; nodes are `NAME.1`, `NAME.2`, …
     pub name: String,
+    /// The name of the only node, where this is the program of a container (`tierce node`).
+    pub node: Option<String>,
     /// How many nodes.
     pub nodes: u32,
     /// Processes in each node.
@@ -89,6 +91,11 @@ impl Config {
         !self.app.module.is_empty()
     }
 
+    /// What its node with this number is called.
+    pub fn node_name(&self, index: u32) -> String {
+        self.node.clone().unwrap_or_else(|| format!("{}.{index}", self.name))
+    }
+
     /// Everything that other servers answer: what goes to `upstream`, and what routes lead to.
     pub fn services(&self) -> Vec<Service> {
         let main = Service { name: self.name.clone(), upstreams: self.upstreams.clone() };
@@ -126,6 +133,10 @@ pub struct Limits {
     pub start: Duration,
     /// For requests in flight when a node is stopped.
     pub drain: Duration,
+    /// How long a container that is told to stop goes on accepting.
+    pub notice: Duration,
+    /// How long its platform waits before it kills.
+    pub grace: Duration,
 }
 
 /// Another server that answers requests.

@@ -44,6 +44,8 @@ pub enum Role {
     All,
     /// `tierce edge`: upstreams only, and everybody may come.
     Edge,
+    /// `tierce node`: an application, in one node, and everybody may come.
+    Node,
 }
 
 /// What was given on the command line.
@@ -69,6 +71,8 @@ pub struct Overrides {
     pub cores: Option<String>,
     /// Not a key: the command.
     pub role: Role,
+    /// The name of the only node, for [`Role::Node`].
+    pub node: Option<String>,
 }
 
 /// A project and the text of its configuration.

@@ -183,6 +183,7 @@ fn every_flag_reaches_its_key() {
         upstream: Vec::new(),
         cores: some("3"),
         role: config::Role::All,
+        node: None,
     };
     let config = load(&tree.here(), &Environment::default(), &flags).unwrap();
     assert_eq!(config.app.to_string(), "a:b");
@@ -284,6 +285,48 @@ fn where_routes_lead_elsewhere_there_need_be_no_application() {
     let tree = Tree::new(&[("tierce.toml", &format!("app = \"a:app\"\n{route}"))]);
     let problems = tree.problems(&tree.here(), &Environment::default(), &edge);
     assert!(problems.contains("`app`: `tierce edge` runs no application"), "{problems}");
+}
+
+#[test]
+fn a_container_is_one_node_that_everybody_may_reach() {
+    let node = Overrides { role: config::Role::Node, node: Some("web-7".to_owned()), ..Overrides::default() };
+    let of = |text: &str, variables: &[(&str, &str)]| {
+        let tree = Tree::new(&[("tierce.toml", text), ("app.py", "app = 1")]);
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        load(&tree.here(), &Environment(variables.collect()), &node).unwrap()
+    };
+    let listens = |config: &config::Config| config.listen.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let config = of("nodes = 5", &[]);
+    assert_eq!((config.nodes, config.node_name(1).as_str()), (1, "web-7"));
+    assert_eq!(listens(&config), ["http://0.0.0.0:8080"]);
+    assert_eq!(listens(&of("", &[("PORT", "5000")])), ["http://0.0.0.0:5000"]);
+    assert_eq!(listens(&of("listen = 'http://localhost:81'", &[("PORT", "5000")])), ["http://localhost:81"]);
+    let tree = Tree::new(&[("tierce.toml", "upstream = 'http://127.0.0.1:1'"), ("app.py", "app = 1")]);
+    let problems = tree.problems(&tree.here(), &Environment::default(), &node);
+    assert!(problems.contains("`tierce node` runs an application") && problems.contains("`tierce edge`"), "{problems}");
+}
+
+#[test]
+fn a_notice_leaves_time_for_the_drain() {
+    let seconds = |config: &config::Config| (config.limits.notice.as_secs_f64(), config.limits.grace.as_secs());
+    for (text, expected) in [
+        ("", Ok((2.0, 10))),
+        ("limits.grace = '30s'", Ok((2.0, 30))),
+        ("limits.grace = '3s'", Ok((1.0, 3))),
+        ("limits.notice = '8s'", Ok((8.0, 10))),
+        ("limits.notice = '8001ms'", Err("expected at most 8s: 2s less than limits.grace, which is 10s")),
+        ("limits = { notice = '40s', grace = '30s' }", Err("expected at most 28s")),
+        ("limits.notice = '100ms'", Err("expected a duration from 200ms to 1h")),
+        ("limits.grace = '2s'", Err("expected a duration from 3s to 1h")),
+    ] {
+        let tree = Tree::new(&[("tierce.toml", text), ("app.py", "app = 1")]);
+        let loaded = load(&tree.here(), &Environment::default(), &Overrides::default());
+        match (loaded, expected) {
+            (Ok(config), Ok(expected)) => assert_eq!(seconds(&config), expected, "{text}"),
+            (Err(problems), Err(part)) => assert!(problems.to_string().contains(part), "{part}: {problems}"),
+            (loaded, _) => panic!("{text}: {loaded:?}"),
+        }
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod protocol; // one JSON object a line
 mod differs; // what differs between two configurations
 mod place; // the state directory and its lock
+mod contained; // the same for a node in a container
 mod search; // where one runs that was started otherwise
 mod server; // the running side
 mod client; // the asking side
@@ -15,6 +16,7 @@ mod state; // what outlives the process
 
 pub use admin::{Admin, AdminBound, AdminChange, Sight};
 pub use client::{AskError, ask, ask_and_hear};
+pub use contained::NoPlace;
 pub use differs::{Differing, Differs, How};
 pub use place::{LockError, Place, RunLock};
 pub use protocol::{Answer, AppReasons, AppStatus, Ask, First, Ps};

@@ -254,6 +254,11 @@ impl Place {
         }
     }
 
+    /// Whether a Tierce runs here, as far as that can be seen.
+    pub fn is_in_use(&self) -> bool {
+        self.holder().is_ok_and(|holder| holder.is_some())
+    }
+
     /// Returns when nobody has the lock.
     pub fn wait_until_free(&self) {
         if let Ok(file) = File::open(self.lock_file()) {
@@ -274,7 +279,7 @@ pub(crate) fn shared_directory(shared: &str, project: &Path) -> PathBuf {
 
 /// The same for the same project in every version of this program: FNV-1a, as it has to tell paths apart, not to resist
 /// anybody. A path with other characters in the place of `/` would not do: `/a/b` and `/a-b` are two projects.
-fn fingerprint(project: &Path) -> u64 {
+pub(crate) fn fingerprint(project: &Path) -> u64 {
     let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     project.as_os_str().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, fold)
 }

@@ -30,6 +30,7 @@ impl Place {
         let roots = [Some(SERVICES), environment.value("XDG_RUNTIME_DIR")];
         let services = roots.into_iter().flatten().flat_map(|root| services_of(project, Path::new(root)));
         candidates.extend(services.map(|directory| Self::at(project, directory)));
+        candidates.extend(Self::of_nodes(project, environment));
         let states: Vec<_> = candidates.iter().map(Self::holder).collect();
         let denied =
             |state: &io::Result<_>| matches!(state, Err(error) if error.kind() == io::ErrorKind::PermissionDenied);

@@ -19,6 +19,7 @@ mod tally; // how many things a client has at a time
 mod lane; // how many requests of one kind go on at a time
 mod health; // whether an upstream gets requests
 mod staff; // how many workers there should be
+mod farewell; // when a container that is told to stop does what
 mod changes; // changed files, and when to reload for them
 mod nodes; // the node table: what the data plane must know of nodes and workers
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use balance::{Balance, Mark, Wish, hash_key};
 pub use budget::RetryBudget;
 pub use changes::{Changes, FileChange};
 pub use dispatch::{Admission, Demand, Dispatch, Gate, Keep, Load, NodeId, Rank, Stage, Ticket, WorkerId};
+pub use farewell::{Edges, Farewell};
 pub use growth::{Growth, GrowthChange, Sight};
 pub use health::{Fault, Health, HealthChange, HealthRules, HealthState};
 pub use lane::{Lane, LaneBounds, LaneEntry, LanePlace};

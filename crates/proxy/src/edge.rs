@@ -164,6 +164,8 @@ fn cookies(config: &Config, services: &[Service]) -> Vec<String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Serving,
+    /// Serves, and ends each connection with its next response, so that clients that keep theirs come elsewhere.
+    Leaving,
     /// Accepts what has connected, finishes what has begun.
     Draining,
     Stopped,
@@ -313,6 +315,11 @@ impl Edge {
     /// What requests are answered with that the dispatch sends away ([`policy::Gate::Shut`]); to be told before it does.
     pub fn set_page(&self, page: Page) {
         self.commands.send_modify(|command| command.page = Some(Arc::new(page)));
+    }
+
+    /// Goes on serving, but keeps no connection after its next response: whoever asks is to go elsewhere from now on.
+    pub fn leave(&mut self) {
+        self.commands.send_modify(|command| command.stage = command.stage.max(Stage::Leaving));
     }
 
     /// Accepts what has already connected and nothing more, closes idle connections, finishes what has begun.

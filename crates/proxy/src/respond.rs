@@ -68,7 +68,7 @@ pub(crate) fn after(connection: &Connection, request: &Request<'_>, upload: &Upl
 }
 
 pub(crate) fn may_keep(connection: &Connection, request: &Request<'_>) -> bool {
-    request.head.keep_alive && !connection.thread.is_draining() && !connection.closing
+    request.head.keep_alive && connection.thread.keeps_connections() && !connection.closing
 }
 
 /// How long the body is that the client is to have, as far as that is known.

@@ -71,7 +71,7 @@ pub(crate) struct Thread {
     /// The ways to the services of the settings, in their order.
     ways: RefCell<Vec<Rc<Way>>>,
     commands: watch::Receiver<Command>,
-    draining: Cell<bool>,
+    stage: Cell<Stage>,
     /// It accepts nothing, as there are more threads than are to serve.
     rests: Cell<bool>,
     connections: Cell<usize>,
@@ -127,7 +127,7 @@ pub(crate) async fn run(start: Start) {
         settings: RefCell::new(Rc::new(settings)),
         ways: RefCell::default(),
         commands: commands.clone(),
-        draining: Cell::new(false),
+        stage: Cell::new(Stage::Serving),
         rests: Cell::new(false),
         connections: Cell::new(0),
         peak: Cell::new(0),
@@ -172,13 +172,13 @@ impl Thread {
             self.take_over(settings);
             self.descriptors.set(descriptors);
             *self.tls.borrow_mut() = tls;
-            self.draining.set(stage != Stage::Serving);
+            self.stage.set(stage);
             self.rests.set(threads <= self.index);
             doors.follow(self, &all, threads);
             // Whoever keeps this keeps sockets open.
             drop(all);
             match stage {
-                Stage::Serving => {}
+                Stage::Serving | Stage::Leaving => {}
                 Stage::Draining => {
                     doors.closed().await;
                     self.deadlines.end_idle(Which::All);
@@ -329,8 +329,13 @@ impl Thread {
         self.commands.borrow().page.clone()
     }
 
+    /// Whether connections may outlive their next response.
+    pub(crate) fn keeps_connections(&self) -> bool {
+        self.stage.get() == Stage::Serving
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        Stage::Draining <= self.stage.get()
     }
 
     pub(crate) fn make_id(&self) -> RequestId {

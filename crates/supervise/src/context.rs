@@ -95,8 +95,10 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(parts: Parts) -> (Rc<Self>, Recipe) {
-        let isolation = if sys::can_isolate().is_ok() { Isolation::Uts } else { Isolation::Env };
         let Parts { config, interpreter, extension, state_directory, sink, shared, table, front } = parts;
+        // A container has a host name of its own already.
+        let isolates = config.node.is_none() && sys::can_isolate().is_ok();
+        let isolation = if isolates { Isolation::Uts } else { Isolation::Env };
         let context = Self {
             extension,
             state_directory,

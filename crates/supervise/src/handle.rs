@@ -54,7 +54,7 @@ pub(crate) struct NodeHandle {
 impl NodeHandle {
     /// `web.1`
     pub(crate) fn name(&self) -> String {
-        format!("{}.{}", self.config.name, self.index)
+        self.config.node_name(self.index)
     }
 
     /// Whether it is ready, and gets requests.

@@ -159,6 +159,9 @@ fn find(config: &Config, environment: &Environment, report: Report<'_>) -> Resul
     {
         return Ok(found);
     }
+    if config.node.is_some() {
+        return ready_made(project, environment, requirements?.as_ref(), report);
+    }
     if let Some(requirements) = requirements? {
         return venv::provide(project, environment, &requirements, venv::When::Outdated, report);
     }
@@ -168,6 +171,38 @@ fn find(config: &Config, environment: &Environment, report: Report<'_>) -> Resul
         return Ok(Interpreter { _hold: Some(Arc::new(hold)), ..found });
     }
     system(project, environment)
+}
+
+/// What an image has. Nothing is installed when a container starts: each would do it again, and some would fail.
+fn ready_made(
+    project: &Path,
+    environment: &Environment,
+    required: Option<&Requirements>,
+    report: Report<'_>,
+) -> Result<Interpreter, PrepareError> {
+    if let Some((made, hold)) = venv::newest(project)
+        && let Some(found) = in_directory(&made, Origin::TierceVenv, project, required, report)
+    {
+        return Ok(Interpreter { _hold: Some(Arc::new(hold)), ..found });
+    }
+    let found = system(project, environment)?;
+    let Some(required) = required.filter(|required| !required.packages().is_empty()) else { return Ok(found) };
+    let asked = probe_for(required.packages(), &found.path, project);
+    let lacking =
+        asked.map_err(|cause| Explanation::new(format!("{} does not work", found.path.display())).cause(cause))?;
+    if lacking.lacking.is_empty() {
+        return Ok(found);
+    }
+    let (file, install) = match required.file() {
+        file @ "requirements.txt" => (file, "pip install --no-cache-dir -r requirements.txt"),
+        file => (file, "pip install --no-cache-dir ."),
+    };
+    Err(Explanation::new(format!("the image lacks {}", lacking.lacking.join(", ")))
+        .during("looking for an interpreter that has what the application needs")
+        .place(found.shown(project))
+        .cause(format!("{file} names it, and nothing is installed when a container starts"))
+        .hint(format!("write into the Dockerfile, behind the COPY of {file}: RUN {install}"))
+        .into())
 }
 
 /// Makes `.tierce/venv` anew (`tierce build`), in a project that need not have anything but requirements yet.

@@ -136,7 +136,7 @@ struct Process {
 impl Plan {
     /// `web.1`
     pub(crate) fn name(&self) -> String {
-        format!("{}.{}", self.config.name, self.index)
+        self.config.node_name(self.index)
     }
 }
 

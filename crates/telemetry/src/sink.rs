@@ -38,6 +38,8 @@ pub enum Output {
     Stdout,
     /// The file only.
     FileOnly,
+    /// Standard output only, and there is no file.
+    StdoutOnly,
 }
 
 /// Who reads a block besides those who read the file.
@@ -70,6 +72,8 @@ struct Inner {
 pub struct LogSink {
     inner: Arc<Inner>,
     messages: Messages,
+    /// Whose log this is, where it is a single node's.
+    node: Option<Arc<str>>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -78,12 +82,27 @@ impl LogSink {
     pub fn start(directory: PathBuf, output: Output, format: LineFormat, messages: Messages) -> io::Result<Self> {
         // At once, so that whoever wants to follow the log finds its place.
         crate::rotate::make(&directory)?;
-        let inner = Arc::new(Inner::new(format));
         let file = RotatingFile::new(directory, FILE_MAX);
+        Self::write((Some(file), output), format, messages, None)
+    }
+
+    /// The same for a single node whose platform keeps what is written to standard output: there is no file, and messages of
+    /// Tierce itself are lines there too, unless a person reads them.
+    pub fn start_of_node(node: &str, format: LineFormat, messages: Messages) -> io::Result<Self> {
+        Self::write((None, Output::StdoutOnly), format, messages, Some(node.into()))
+    }
+
+    fn write(
+        (file, output): (Option<RotatingFile>, Output),
+        format: LineFormat,
+        messages: Messages,
+        node: Option<Arc<str>>,
+    ) -> io::Result<Self> {
+        let inner = Arc::new(Inner::new(format));
         let mut writer = Writer { file, output, messages: messages.clone(), file_failed: false };
         let queue = Arc::clone(&inner);
         let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || queue.run(&mut writer))?;
-        Ok(Self { inner, messages, writer: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { inner, messages, node, writer: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// How lines are written.
@@ -121,8 +140,15 @@ impl LogSink {
 
     /// A message about a part of it, which it names.
     pub fn message_about(&self, about: About<'_>, text: &str) {
-        self.messages.show(text);
-        self.record_about(about, text);
+        // Both would come to whoever reads the log of a node.
+        match (&self.node, self.format()) {
+            (Some(_), LineFormat::Json) => self.record_about(about, text),
+            (Some(_), LineFormat::Text) => self.messages.show(text),
+            (None, _) => {
+                self.messages.show(text);
+                self.record_about(about, text);
+            }
+        }
     }
 
     /// The same for whoever looks only.
@@ -137,6 +163,10 @@ impl LogSink {
 
     /// The same about a part of it.
     pub fn record_about(&self, about: About<'_>, text: &str) {
+        let about = match (about, &self.node) {
+            (About::Tierce, Some(node)) => About::Node(node),
+            (about, _) => about,
+        };
         let mut line = Vec::new();
         write_message(unix_us(), about, text, self.format(), &mut line);
         self.inner.queue().push_within(QUEUE_MAX + RECORDS_MAX, line, Audience::Nobody);
@@ -229,7 +259,7 @@ impl Inner {
 
 #[derive(Debug)]
 struct Writer {
-    file: RotatingFile,
+    file: Option<RotatingFile>,
     output: Output,
     messages: Messages,
     file_failed: bool,
@@ -237,7 +267,7 @@ struct Writer {
 
 impl Writer {
     fn write(&mut self, block: &[u8], audience: Audience) {
-        match self.file.write(block) {
+        match self.file.as_mut().map_or(Ok(()), |file| file.write(block)) {
             Ok(()) => self.file_failed = false,
             // Said once; the next block is tried again, as a full disk may have room by then.
             Err(error) if !std::mem::replace(&mut self.file_failed, true) => {
@@ -245,7 +275,12 @@ impl Writer {
             }
             Err(_) => {}
         }
-        if self.output == Output::Stdout && audience == Audience::Output {
+        let is_for_stdout = match self.output {
+            Output::Stdout => audience == Audience::Output,
+            Output::StdoutOnly => true,
+            Output::FileOnly => false,
+        };
+        if is_for_stdout {
             let mut stdout = io::stdout().lock();
             if stdout.write_all(block).and_then(|()| stdout.flush()).is_err() {
                 // Nobody reads it any more (`tierce up | head`); the file goes on.
@@ -298,6 +333,6 @@ mod tests {
 
     fn without_writer() -> LogSink {
         let inner = Arc::new(Inner::new(LineFormat::Text));
-        LogSink { inner, messages: Messages::start(|_| ()).unwrap(), writer: Arc::default() }
+        LogSink { inner, messages: Messages::start(|_| ()).unwrap(), node: None, writer: Arc::default() }
     }
 }

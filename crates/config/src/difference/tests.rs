@@ -158,6 +158,8 @@ const OF_ALL: &[Case<'_>] = &[
     ("limits.idle", ["", "limits.idle = '5m'"], &["limits.idle: 1m → 5m"]),
     ("limits.start", ["", "limits.start = '5m'"], &["limits.start: 1m → 5m"]),
     ("limits.drain", ["", "limits.drain = '0s'"], &["limits.drain: 30s → 0s"]),
+    ("limits.notice", ["", "limits.notice = '5s'"], &["limits.notice: 2s → 5s"]),
+    ("limits.grace", ["", "limits.grace = '30s'"], &["limits.grace: 10s → 30s"]),
     ("log.access", ["", "log.access = 'json'"], &["log.access: auto → json"]),
 ];
 

@@ -62,6 +62,8 @@ pub(super) fn config(config: &Config) -> Keys {
         sticky,
         slow_start,
         name,
+        // Not a key, and the same for the whole life of a container.
+        node: _,
         nodes,
         workers,
         threads,
@@ -310,6 +312,8 @@ fn bounds(limits: &Limits) -> Keys {
         idle,
         start,
         drain,
+        notice,
+        grace,
     } = limits;
     let lasts = units::show_duration;
     vec![
@@ -332,6 +336,8 @@ fn bounds(limits: &Limits) -> Keys {
         ("limits.idle", one(lasts(*idle))),
         ("limits.start", one(lasts(*start))),
         ("limits.drain", one(lasts(*drain))),
+        ("limits.notice", one(lasts(*notice))),
+        ("limits.grace", one(lasts(*grace))),
     ]
 }
 

@@ -98,6 +98,20 @@ pub(super) const GROUP: Group = Group {
             "",
             "How long requests in flight may take when a node is stopped.",
         ),
+        key(
+            "limits.notice",
+            "duration, 200ms to 1h",
+            "`\"2s\"`",
+            "",
+            "`tierce node` only: how long it goes on accepting after SIGTERM, as balancers learn of a stop a little later than the container. At most `limits.grace` less 2s.",
+        ),
+        key(
+            "limits.grace",
+            "duration, 3s to 1h",
+            "`\"10s\"`",
+            "",
+            "`tierce node` only: after how long its platform kills it (Docker: `stop_grace_period`, `docker stop -t`; it cannot be read from inside). `limits.notice` and `limits.drain` are kept within it.",
+        ),
     ],
     foreign: &[
         ("cheaper-idle", "write `limits.idle`"),
