@@ -73,6 +73,9 @@ pub(crate) enum Command {
     Down,
     /// Check the configuration and import the application, without serving
     Check,
+    /// Follows containers for an edge, which has started it
+    #[command(hide = true)]
+    Discover(Discover),
 }
 
 #[derive(Debug, clap::Args)]
@@ -119,6 +122,9 @@ pub(crate) struct Edge {
     /// Where requests go: http://HOST:PORT, unix:PATH, uwsgi://HOST:PORT or uwsgi:PATH; may be repeated
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Vec<String>,
+    /// Who tells where requests go, in place of --upstream: docker
+    #[arg(long, value_name = "WHO")]
+    pub(crate) discover: Option<String>,
     /// Threads
     #[arg(long, value_name = "N")]
     pub(crate) cores: Option<String>,
@@ -131,6 +137,14 @@ pub(crate) struct Edge {
     /// In the background
     #[arg(short, long)]
     pub(crate) detach: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Discover {
+    #[arg(long)]
+    pub(crate) socket: PathBuf,
+    #[arg(long)]
+    pub(crate) project: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
