@@ -23,8 +23,8 @@ fn edge(project: &Project) -> Running<'_> {
 /// The names and states of what is known.
 fn nodes(running: &Running<'_>) -> String {
     let ps = running.ps();
-    let nodes = ps["nodes"].as_array().cloned().unwrap_or_default();
-    nodes.iter().map(|node| format!("{} {};", node["name"], node["state"])).collect::<String>().replace('"', "")
+    let nodes = ps["items"].as_array().cloned().unwrap_or_default();
+    nodes.iter().map(|node| format!("{} {};", node["node"], node["state"])).collect::<String>().replace('"', "")
 }
 
 fn local(upstream: &Upstream) -> (&'static str, u16) {
