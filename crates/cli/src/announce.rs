@@ -68,6 +68,9 @@ fn workers(workers: Workers) -> String {
 }
 
 fn upstreams(service: &Service, config: &Config) -> String {
+    if service.upstreams.is_empty() {
+        return "✓ requests go to containers".to_owned();
+    }
     let addresses: Vec<_> = service.upstreams.iter().map(|upstream| upstream.address.to_string()).collect();
     let addresses = addresses.join(", ");
     match &service.name {

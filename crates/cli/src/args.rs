@@ -75,6 +75,9 @@ pub(crate) enum Command {
     Down,
     /// Check the configuration and import the application, without serving
     Check,
+    /// Follows containers for an edge, which has started it
+    #[command(hide = true)]
+    Discover(Discover),
 }
 
 #[derive(Debug, clap::Args)]
@@ -121,6 +124,9 @@ pub(crate) struct Edge {
     /// Where requests go: http://HOST:PORT, unix:PATH, uwsgi://HOST:PORT or uwsgi:PATH; may be repeated
     #[arg(long, value_name = "URL")]
     pub(crate) upstream: Vec<String>,
+    /// Who tells where requests go, in place of --upstream: docker
+    #[arg(long, value_name = "WHO")]
+    pub(crate) discover: Option<String>,
     /// Threads
     #[arg(long, value_name = "N")]
     pub(crate) cores: Option<String>,
@@ -157,6 +163,14 @@ pub(crate) struct Contained {
     /// The access log: auto, text, json, combined or off
     #[arg(long, value_name = "HOW")]
     pub(crate) access_log: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Discover {
+    #[arg(long)]
+    pub(crate) socket: PathBuf,
+    #[arg(long)]
+    pub(crate) project: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -23,6 +23,7 @@ mod application; // the application that it runs
 mod sight; // what is told of it
 mod reload; // new code and configuration
 mod differences; // what that changes in the configuration
+mod discovered; // containers that come and go
 mod relisten; // and all that is listened on
 mod develop; // the same whenever a file changes
 mod failure; // why that could not be, in parts
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         args::Command::Drain(wanted) => ask::drain(&args, &wanted.node),
         args::Command::Ready(wanted) => ask::ready(&args, &wanted.node),
         args::Command::Weight(wanted) => ask::weight(&args, &wanted.node, wanted.weight),
+        args::Command::Discover(wanted) => discovered::report(wanted),
         args::Command::Down => ask::down(&args),
     };
     exit.into()

@@ -47,6 +47,7 @@ pub(crate) fn edge_overrides(edge: &Edge) -> Overrides {
     Overrides {
         bind: edge.bind.clone(),
         upstream: edge.upstream.clone(),
+        discover: edge.discover.clone(),
         cores: edge.cores.clone(),
         timeout: edge.timeout.clone(),
         access_log: edge.access_log.clone(),

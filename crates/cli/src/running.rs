@@ -73,11 +73,13 @@ impl Running {
         let mut waiting = Vec::new();
         let until_stopped = async {
             let mut developing = std::pin::pin!(self.develop(watch));
+            let mut discovering = std::pin::pin!(self.discover());
             let mut keeping = std::pin::pin!(self.certificates.keep());
             loop {
                 tokio::select! {
                     never = &mut developing => match never {},
                     never = &mut keeping => match never {},
+                    never = &mut discovering => match never {},
                     call = calls.recv() => match call {
                         Some(Call { ask: Ask::Down, answer, .. }) => {
                             waiting.push(answer);

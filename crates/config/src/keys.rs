@@ -89,7 +89,7 @@ pub(crate) fn has_variable(path: &str) -> bool {
 }
 
 /// Tables that hold keys.
-pub(crate) const TABLES: &[&str] = &["health", "limits", "log", "rate_limit", "maintenance"];
+pub(crate) const TABLES: &[&str] = &["docker", "health", "limits", "log", "rate_limit", "maintenance"];
 
 /// Keys of the language that this version does not have.
 const LATER: &[&str] = &["command"];

@@ -52,6 +52,7 @@ pub(crate) fn merge(
         ("listen", &bind, "--bind"),
         ("limits.time", &seconds, "--timeout"),
         ("upstream", &upstream, "--upstream"),
+        ("discover", &flags.discover, "--discover"),
         ("cores", &flags.cores, "--cores"),
         ("python", &flags.python, "--python"),
         ("log.access", &flags.access_log, "--access-log"),

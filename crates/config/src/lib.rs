@@ -35,9 +35,9 @@ pub use difference::{Change, Difference, Hidden, differences};
 pub use keys::reference_markdown;
 pub use load::{examine, load, project};
 pub use model::{
-    AccessLog, Admin, AppRef, Balance, CertificateFiles, Compression, Config, Expose, HashOn, Health, Limits, Listen,
-    OnDisconnect, Protocol, ProxyProtocol, ProxyVersion, ServerTiming, Tls, Tracing, Upstream, UpstreamAddress,
-    UpstreamRole, UpstreamTls, UpstreamTrust,
+    AccessLog, Admin, AppRef, Balance, CertificateFiles, Compression, Config, Container, Discover, Expose, HashOn,
+    Health, Limits, Listen, OnDisconnect, Protocol, ProxyProtocol, ProxyVersion, ServerTiming, Tls, Tracing, Upstream,
+    UpstreamAddress, UpstreamRole, UpstreamTls, UpstreamTrust,
 };
 pub use problem::{Place, Problem, Problems, Whose};
 pub use protection::{ErrorPages, Maintenance, Own, Protection, RateKey, RateLimit};

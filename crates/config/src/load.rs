@@ -8,7 +8,7 @@ use crate::{
     admin, app, balance, env_file, layers, listen,
     model::{
         AccessLog, AppRef, Compression, Config, Expose, Limits, Listen, OnDisconnect, Protocol, ServerTiming, Tls,
-        Tracing, Upstream,
+        Tracing,
     },
     problem::{Problem, Problems},
     protection,
@@ -72,9 +72,10 @@ fn check(source: &Source, values: &mut Values, cores: u32, flags: &Overrides) ->
     let role = flags.role;
     let project = source.project.clone();
     let upstreams = upstream::upstreams(values, &project);
+    let discover = upstream::discover(values, &project);
     let name = name(values);
     let routes = routes::routes(source, &name, values);
-    let elsewhere = Elsewhere::of(upstreams.as_deref(), &routes);
+    let elsewhere = Elsewhere::of(upstreams.is_some() || discover.is_some(), &routes);
     let app = app_ref(source, values, &routes, elsewhere, role);
     let (env, env_file) = environment(source, values);
     let pythonpath = values.list("pythonpath").unwrap_or_default();
@@ -133,6 +134,7 @@ fn check(source: &Source, values: &mut Values, cores: u32, flags: &Overrides) ->
         // Last: the problems of all the others are to be found even if there is nothing to run.
         app: app?,
         upstreams: upstreams.unwrap_or_default(),
+        discover,
         health: upstream::health(values),
         retry_on: retry::retry_on(values),
         balance,
@@ -152,11 +154,11 @@ enum Elsewhere {
 }
 
 impl Elsewhere {
-    fn of(upstreams: Option<&[Upstream]>, routes: &Routes) -> Self {
-        match upstreams {
-            Some(_) => Self::Everything,
-            None if !routes.services.is_empty() => Self::Routes,
-            None => Self::Nothing,
+    fn of(is_everything: bool, routes: &Routes) -> Self {
+        match is_everything {
+            true => Self::Everything,
+            false if !routes.services.is_empty() => Self::Routes,
+            false => Self::Nothing,
         }
     }
 }
@@ -172,7 +174,7 @@ fn app_ref(source: &Source, values: &mut Values, routes: &Routes, elsewhere: Els
     if elsewhere == Elsewhere::Everything {
         if let Some(given) = values.given("app") {
             let hint = "an application runs here, upstreams elsewhere: leave one of the two keys out";
-            values.reject("app", &given, "there are `upstream`s too", Some(hint.to_owned()));
+            values.reject("app", &given, "there are `upstream`s too, or `discover`", Some(hint.to_owned()));
         }
         return Some(AppRef::none());
     }
@@ -184,7 +186,7 @@ fn app_ref(source: &Source, values: &mut Values, routes: &Routes, elsewhere: Els
         return Some(AppRef::none());
     }
     if role == Role::Edge {
-        let hint = "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`, also of a route; or \
+        let hint = "name where requests go: `tierce edge --upstream http://HOST:PORT`, or the key `upstream`, also of a route; or `--discover docker`; or \
              what answers here: `static`, or a route with `static`, `respond` or `redirect`";
         values.problems.push(Problem::new("there is no upstream").of_command_line().hint(hint));
         return None;

@@ -23,6 +23,8 @@ pub struct Config {
     pub app: AppRef,
     /// Other servers that answer in an application's place; none where there is an application, or where only routes lead anywhere.
     pub upstreams: Vec<Upstream>,
+    /// The engine that tells of others, in place of those.
+    pub discover: Option<Discover>,
     /// How they are probed.
     pub health: Health,
     /// For what else a request is tried again on another of them.
@@ -99,7 +101,7 @@ impl Config {
     /// Everything that other servers answer: what goes to `upstream`, and what routes lead to.
     pub fn services(&self) -> Vec<Service> {
         let main = Service { name: self.name.clone(), upstreams: self.upstreams.clone() };
-        let main = Some(main).filter(|main| !main.upstreams.is_empty());
+        let main = Some(main).filter(|main| !main.upstreams.is_empty() || self.discover.is_some());
         main.into_iter().chain(self.routes.services.iter().cloned()).collect()
     }
 }
@@ -144,6 +146,8 @@ pub struct Limits {
 pub struct Upstream {
     /// Where it is.
     pub address: UpstreamAddress,
+    /// What it is, if an engine has told of it.
+    pub container: Option<Container>,
     /// What is spoken there.
     pub protocol: Protocol,
     /// Its share, compared with the others'.
@@ -156,6 +160,24 @@ pub struct Upstream {
     pub tls: Option<UpstreamTls>,
     /// The header of the PROXY protocol with which each connection begins, if one does.
     pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// A container that answers requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// As the engine tells it from one with the same name and address.
+    pub id: String,
+    /// `hello_web_1`
+    pub name: String,
+}
+
+/// The Docker engine that tells which containers answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discover {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The Compose project, if it is not the edge's own.
+    pub project: Option<String>,
 }
 
 /// How TLS is spoken to an upstream.

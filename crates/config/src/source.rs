@@ -67,6 +67,8 @@ pub struct Overrides {
     pub access_log: Option<String>,
     /// `--upstream`, each of them
     pub upstream: Vec<String>,
+    /// `--discover`
+    pub discover: Option<String>,
     /// `--cores`
     pub cores: Option<String>,
     /// Not a key: the command.

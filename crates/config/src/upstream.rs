@@ -3,11 +3,14 @@
 
 mod secure; // TLS and the PROXY protocol on the way there
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{
     listen::{self, Wrong},
-    model::{Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole, UpstreamTls},
+    model::{Discover, Health, Listen, Protocol, Upstream, UpstreamAddress, UpstreamRole, UpstreamTls},
     read::{Given, Raw},
     upstream::secure::Way,
     values::Values,
@@ -15,6 +18,9 @@ use crate::{
 
 /// Beyond this an upstream gets no more at a time, unless it is told otherwise.
 const MAX_CONCURRENCY: u32 = 1024;
+
+/// Where the engine listens unless it is told otherwise.
+const DOCKER: &str = "/var/run/docker.sock";
 
 /// The key `upstream`; `None` when it was not given.
 pub(crate) fn upstreams(values: &mut Values, project: &Path) -> Option<Vec<Upstream>> {
@@ -48,6 +54,20 @@ pub(crate) fn upstreams(values: &mut Values, project: &Path) -> Option<Vec<Upstr
     Some(all)
 }
 
+/// The keys `discover` and `docker`.
+pub(crate) fn discover(values: &mut Values, project: &Path) -> Option<Discover> {
+    let given = values.given("discover");
+    let chosen = values.choice("discover", &[("docker", true), ("off", false)]).unwrap_or(false);
+    let socket = values.text("docker.socket").map_or_else(|| PathBuf::from(DOCKER), |(path, _)| project.join(path));
+    let of = values.text("docker.project").map(|(name, _)| name);
+    let given = given.filter(|_| chosen)?;
+    if values.given("upstream").is_some() {
+        let hint = "containers are found, upstreams are named: leave one of the two keys out";
+        values.reject("discover", &given, "there are `upstream`s too", Some(hint.to_owned()));
+    }
+    Some(Discover { socket, project: of })
+}
+
 /// How upstreams are probed.
 pub(crate) fn health(values: &mut Values) -> Health {
     let path = values.text("health.path").and_then(|(path, given)| {
@@ -73,7 +93,16 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
             let (protocol, address) = address(values, given, text, project)?;
             let tls = tls(values, given, Way::default().tls(&address, protocol))?;
             let (role, max_concurrency, proxy_protocol) = (UpstreamRole::Usual, MAX_CONCURRENCY, None);
-            return Some(Upstream { address, protocol, weight: 1, role, max_concurrency, tls, proxy_protocol });
+            return Some(Upstream {
+                address,
+                container: None,
+                protocol,
+                weight: 1,
+                role,
+                max_concurrency,
+                tls,
+                proxy_protocol,
+            });
         }
         Raw::Table(entries) => entries,
         other => {
@@ -122,7 +151,7 @@ fn one(values: &mut Values, given: &Given, project: &Path) -> Option<Upstream> {
     };
     let proxy_protocol = way.proxy_protocol;
     let tls = tls(values, given, way.tls(&address, protocol))?;
-    Some(Upstream { address, protocol, weight, role, max_concurrency: most, tls, proxy_protocol })
+    Some(Upstream { address, container: None, protocol, weight, role, max_concurrency: most, tls, proxy_protocol })
 }
 
 fn small(number: i64) -> u32 {

@@ -24,7 +24,9 @@ fn describe(config: &Config) -> String {
     if config.upstreams.is_empty() {
         line("app", config.app.to_string());
     }
-    for Upstream { address, protocol, weight, role, max_concurrency, tls, proxy_protocol } in &config.upstreams {
+    for Upstream { address, container: _, protocol, weight, role, max_concurrency, tls, proxy_protocol } in
+        &config.upstreams
+    {
         line("upstream", format!("{protocol}, {address}, {weight}, {role:?}, {max_concurrency}"));
         if let Some(tls) = tls {
             line("  tls", format!("{tls:?}"));

@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 pub(super) fn upstream(upstream: &Upstream, project: &Path) -> Element {
-    let Upstream { address, protocol, weight, role, max_concurrency, tls, proxy_protocol } = upstream;
+    let Upstream { address, container: _, protocol, weight, role, max_concurrency, tls, proxy_protocol } = upstream;
     let name = match address {
         UpstreamAddress::Tcp { .. } => format!("{protocol}://{address}"),
         UpstreamAddress::Unix { path } => socket(*protocol, path, project),

@@ -56,6 +56,7 @@ pub(super) fn config(config: &Config) -> Keys {
         file,
         app,
         upstreams,
+        discover,
         health,
         retry_on,
         balance,
@@ -96,6 +97,12 @@ pub(super) fn config(config: &Config) -> Keys {
         ("app", maybe(app_name(app))),
         ("upstream", list(upstreams.iter().map(|entry| upstream(entry, project)))),
     ];
+    let engine = discover.as_ref();
+    keys.extend([
+        ("discover", one(engine.map_or("off", |_| "docker"))),
+        ("docker.socket", maybe(engine.map(|engine| at(&engine.socket)))),
+        ("docker.project", maybe(engine.and_then(|engine| engine.project.as_ref()))),
+    ]);
     keys.extend(probes(health));
     keys.extend([
         ("retry_on", names(retry_on.names().map(str::to_owned))),

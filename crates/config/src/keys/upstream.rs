@@ -12,6 +12,27 @@ pub(super) const GROUP: Group = Group {
             "In place of `app`: other servers that answer, in HTTP/1.1 as `http://HOST:PORT`, `https://HOST` or `unix:PATH`, in the uwsgi protocol as `uwsgi://HOST:PORT` or `uwsgi:PATH`, or as `{ url = …, weight = 1, backup = false, max_concurrency = 1024 }`. A request goes to the one with the least in flight for its weight; to a backup only when no other takes requests. `Host` stays the client's; `X-Forwarded-For`, `-Proto` and `-Host` say who asks, and are continued only if a trusted proxy has sent them. WebSocket passes to those that speak HTTP. Those that speak uwsgi are told what nginx's `uwsgi_params` tell, with the client in `REMOTE_ADDR`; a body in chunks that is longer than 64 KiB gets 411, as its length has to be told first. For https, see [TLS](../guides/tls.md#to-upstreams): `ca = \"PATH\"` in place of the system's authorities, `server_name`, `certificate` and `key` for an upstream that asks for them, and `verify = false`, with which **anybody on the way can read and change everything**. `proxy_protocol = \"v1\"` or `\"v2\"` begins each connection with a header that names the client.",
         ),
         key(
+            "discover",
+            "`\"docker\"` or `\"off\"`",
+            "`\"off\"`",
+            "`--discover`",
+            "In place of `upstream`: the containers that a Docker engine tells of, followed as they come and go. [Containers](../guides/discovery.md) says which are meant.",
+        ),
+        key(
+            "docker.socket",
+            "path",
+            "`\"/var/run/docker.sock\"`",
+            "",
+            "Where the engine listens. Taken at the start only.",
+        ),
+        key(
+            "docker.project",
+            "text",
+            "the edge's own",
+            "",
+            "The Compose project whose containers are meant; for an edge that is in no container. Taken at the start only.",
+        ),
+        key(
             "health.path",
             "path",
             "none",

@@ -210,7 +210,10 @@ impl Upstream {
             UpstreamRole::Usual => Rank::Usual,
             UpstreamRole::Backup => Rank::Backup,
         };
-        let name = config.address.to_string();
+        let name = match &config.container {
+            Some(container) => container.name.clone(),
+            None => config.address.to_string(),
+        };
         let (node, worker) = shared.change(Instant::now(), |dispatch| {
             let (node, worker) = dispatch.add_upstream(config.weight, rank, config.max_concurrency);
             dispatch.name_node(node, &name);
@@ -314,9 +317,10 @@ impl Upstream {
     /// Connects, and asks for the path if there is one.
     async fn probe(&self, rules: &config::Health) -> Result<(), String> {
         let host = match &self.config.address {
-            UpstreamAddress::Unix { .. } => "localhost",
-            UpstreamAddress::Tcp { .. } => self.label.name.as_str(),
+            UpstreamAddress::Unix { .. } => "localhost".to_owned(),
+            address @ UpstreamAddress::Tcp { .. } => address.to_string(),
         };
+        let host = host.as_str();
         let probe = async {
             let header = open::header(self.config.proxy_protocol, None);
             let (stream, _) = open::open(self, &header).await.map_err(|unreached| unreached.to_string())?;

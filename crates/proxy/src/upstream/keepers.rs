@@ -15,6 +15,8 @@ use crate::service::Service;
 #[derive(Debug)]
 pub struct Keepers {
     list: Vec<Keeper>,
+    /// What goes to the main service beside what the configuration says.
+    discovered: Vec<config::Upstream>,
     sink: LogSink,
 }
 
@@ -30,7 +32,7 @@ pub struct Followed {
 impl Keepers {
     /// Keeps those of the configuration from now on.
     pub fn start(config: (&Config, &tls::Clients), sink: &LogSink) -> Self {
-        let mut keepers = Self { list: Vec::new(), sink: sink.clone() };
+        let mut keepers = Self { list: Vec::new(), discovered: Vec::new(), sink: sink.clone() };
         keepers.follow(config);
         keepers
     }
@@ -43,7 +45,10 @@ impl Keepers {
         let several = 1 < before.len().max(wanted.len());
         let shown = |service: &str, address: String| if several { format!("{service}/{address}") } else { address };
         let mut followed = Followed::default();
-        for config::Service { name, upstreams } in wanted {
+        for config::Service { name, mut upstreams } in wanted {
+            if config.discover.is_some() && name == config.name {
+                upstreams.extend_from_slice(&self.discovered);
+            }
             let mut keeper = match before.iter().position(|keeper| keeper.name == name) {
                 Some(at) => before.remove(at),
                 None => {
@@ -60,6 +65,21 @@ impl Keepers {
             followed.went.extend(gone.upstreams().map(|upstream| shown(&gone.name, upstream.label.name.clone())));
         }
         followed
+    }
+
+    /// These containers answer from now on, and no others: those that have gone finish what they have. A configuration that is
+    /// followed later keeps them.
+    pub fn discovered(&mut self, config: &Config, containers: Vec<config::Upstream>) -> Followed {
+        self.discovered = containers;
+        if config.discover.is_none() {
+            return Followed::default();
+        }
+        let Some(keeper) = self.list.iter_mut().find(|keeper| keeper.name == config.name) else {
+            return Followed::default();
+        };
+        // Nothing but these answers there, and plain HTTP is spoken to them.
+        let (came, went) = keeper.follow((config, &tls::Clients::default()), &self.discovered);
+        Followed { came, went }
     }
 
     /// The services, for the edge.

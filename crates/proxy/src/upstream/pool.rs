@@ -198,6 +198,7 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let config = config::Upstream {
                 address: Self::address(&listener),
+                container: None,
                 protocol: Protocol::Http,
                 weight: 1,
                 role: config::UpstreamRole::Usual,
