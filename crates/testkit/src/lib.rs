@@ -10,6 +10,7 @@ mod client; // HTTP/1.1, one connection
 mod secure; // the same through TLS
 mod upstream; // a server that follows a script
 mod nginx; // a real nginx in front
+mod docker; // containers in a real engine
 mod load; // unique POSTs at a steady rate, whatever becomes of them
 mod mutants; // inputs that are nearly right, for parsers
 mod processes; // what runs, from /proc
@@ -17,6 +18,7 @@ mod ports; // where to listen without being in each other's way
 mod wait; // until something is true, with a deadline
 
 pub use client::{Client, Response, ask, field, get};
+pub use docker::{Compose, Engine, IMAGE};
 pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
 pub use mutants::mutants;
 pub use nginx::Nginx;
