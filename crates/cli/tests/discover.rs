@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use serde_json::json;
-use testkit::{Engine, Project, Running, Upstream, descendants, signal, wait_for};
+use testkit::{Project, Running, ScriptedEngine, Upstream, descendants, signal, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -12,8 +12,8 @@ fn project() -> Project {
     Project::new(TIERCE, "", "docker.socket = \"d.sock\"\ndocker.project = \"p\"\nhealth.rise = 1\n")
 }
 
-fn engine(project: &Project) -> Engine {
-    Engine::at(&project.path().join("d.sock"))
+fn engine(project: &Project) -> ScriptedEngine {
+    ScriptedEngine::at(&project.path().join("d.sock"))
 }
 
 fn edge(project: &Project) -> Running<'_> {

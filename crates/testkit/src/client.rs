@@ -74,7 +74,11 @@ fn malformed(what: &str) -> io::Error {
 impl Client {
     /// Connects to a port of this machine.
     pub fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Self::over_tcp(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// Over a connection that is there, with the limits of those that [`Self::connect`] makes.
+    pub(crate) fn over_tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;

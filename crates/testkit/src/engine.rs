@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// Listens until it is dropped.
 #[derive(Debug)]
-pub struct Engine {
+pub struct ScriptedEngine {
     socket: PathBuf,
     told: Arc<Mutex<Told>>,
 }
@@ -29,7 +29,7 @@ struct Told {
     ended: bool,
 }
 
-impl Engine {
+impl ScriptedEngine {
     /// At this path.
     ///
     /// # Panics
@@ -99,7 +99,7 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for ScriptedEngine {
     fn drop(&mut self) {
         let mut told = lock(&self.told);
         told.ended = true;

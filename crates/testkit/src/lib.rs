@@ -11,6 +11,7 @@ mod secure; // the same through TLS
 mod upstream; // a server that follows a script
 mod engine; // a Docker engine that tells what a script says
 mod nginx; // a real nginx in front
+mod docker; // containers in a real engine
 mod load; // unique POSTs at a steady rate, whatever becomes of them
 mod mutants; // inputs that are nearly right, for parsers
 mod processes; // what runs, from /proc
@@ -18,7 +19,8 @@ mod ports; // where to listen without being in each other's way
 mod wait; // until something is true, with a deadline
 
 pub use client::{Client, Response, ask, field, get};
-pub use engine::Engine;
+pub use docker::{Compose, Engine, IMAGE};
+pub use engine::ScriptedEngine;
 pub use load::{Connections, OpenLoop, Outcome, Outcomes, Progress};
 pub use mutants::mutants;
 pub use nginx::Nginx;

@@ -3,6 +3,7 @@
 
 mod bench; // Tierce and its peers, side by side
 mod counts; // instructions of the codec and of the decisions
+mod docker; // the engine of the container tests
 mod layers; // who may depend on whom
 mod nginx; // the nginx of the whole-program tests
 mod python; // the environment of the whole-program tests
@@ -23,8 +24,12 @@ fn main() -> ExitCode {
         ["reference"] => write_reference(),
         ["counts"] => counts::count(&root(), Counts::Checked),
         ["counts", "--update"] => counts::count(&root(), Counts::Updated),
+        ["docker", "up"] => docker::up(&root()),
+        ["docker", "down"] => docker::down(&root()),
         ["bench", ref options @ ..] => bench::run(&root(), options),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask test | reference | counts [--update] | bench [CELL...] [--help]")),
+        _ => Err(anyhow::anyhow!(
+            "usage: cargo xtask test | reference | counts [--update] | docker up|down | bench [CELL...] [--help]"
+        )),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
