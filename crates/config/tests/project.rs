@@ -173,6 +173,7 @@ fn every_flag_reaches_its_key() {
     let tree = Tree::new(&[("tierce.toml", "")]);
     let some = |text: &str| Some(text.to_owned());
     let flags = Overrides {
+        discover: None,
         app: some("a:b"),
         workers: some("2"),
         threads: some("9"),

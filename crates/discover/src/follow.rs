@@ -162,11 +162,13 @@ fn own_id(mounts: &str) -> Option<&str> {
     })
 }
 
+type Tell<'a> = dyn FnMut(Option<&[Endpoint]>, &[String]) -> io::Result<()> + 'a;
+
 /// Tells what has changed, and that alone.
 struct Teller<'a> {
     last: Option<Vec<Endpoint>>,
     notes: BTreeSet<String>,
-    tell: &'a mut dyn FnMut(Option<&[Endpoint]>, &[String]) -> io::Result<()>,
+    tell: &'a mut Tell<'a>,
 }
 
 impl Teller<'_> {

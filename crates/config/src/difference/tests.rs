@@ -49,6 +49,21 @@ type Case<'a> = (&'a str, [&'a str; 2], &'a [&'a str]);
 const OF_ALL: &[Case<'_>] = &[
     ("app", ["", "app = 'app:other'"], &["app: app:app → app:other"]),
     (
+        "discover",
+        ["discover = 'docker'", "upstream = ['http://a:1']"],
+        &["upstream: + http://a:1", "discover: docker → off", "docker.socket: /var/run/docker.sock → none"],
+    ),
+    (
+        "docker.socket",
+        ["discover = 'docker'", "discover = 'docker'\ndocker.socket = 'd.sock'"],
+        &["docker.socket: /var/run/docker.sock → d.sock"],
+    ),
+    (
+        "docker.project",
+        ["discover = 'docker'", "discover = 'docker'\ndocker.project = 'shop'"],
+        &["docker.project: none → shop"],
+    ),
+    (
         "upstream",
         ["upstream = ['http://a:1', 'uwsgi:run/b']", "upstream = ['http://a:1', 'https://c']"],
         &["upstream: - uwsgi:run/b", "upstream: + https://c:443"],

@@ -16,7 +16,7 @@ pub(super) const GROUP: Group = Group {
             "`\"docker\"` or `\"off\"`",
             "`\"off\"`",
             "`--discover`",
-            "In place of `upstream`: the containers that a Docker engine tells of, followed as they come and go. [Containers](../guides/discovery.md) says which are meant.",
+            "In place of `upstream`: the containers that a Docker engine tells of, followed as they come and go. [Containers](../guides/discovery.md) says which are meant. Taken at the start only.",
         ),
         key(
             "docker.socket",
