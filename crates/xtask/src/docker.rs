@@ -1,4 +1,4 @@
-//! The Docker engine of the container tests: `cargo xtask docker up|down`, and for as long as `cargo xtask test` runs.
+//! The Docker engine of the container tests: `cargo xtask docker up|down`, and for as long as `cargo xtask test --containers` runs.
 //!
 //! Invariant: it is an engine of its own, in namespaces of its own, with all that it keeps under `target/docker`: the machine's
 //! engine, addresses, packet filter and mounts are not touched. What ends its first process ends all of it.
