@@ -373,7 +373,11 @@ impl Connection {
                 self.deadline.clear();
                 Poll::Ready(Ok(count))
             }
-            Poll::Ready(Err(Broken::File)) => Poll::Ready(Err(Cause::HttpResponseIncomplete)),
+            Poll::Ready(Err(Broken::File)) => {
+                // That there was to be one the client is to see all the same.
+                self.stream.push();
+                Poll::Ready(Err(Cause::HttpResponseIncomplete))
+            }
             Poll::Ready(Err(Broken::Client)) => Poll::Ready(Err(Cause::ClientClosed)),
             Poll::Pending if self.is_stalled(self.out.len() < waiting, context) => {
                 Poll::Ready(Err(Cause::ClientTimedOut))

@@ -172,6 +172,14 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
+    /// Nothing follows what was written ahead: it goes now (TCP_NODELAY, tcp(7), flushes what waits).
+    pub(crate) fn push(&self) {
+        if let Self::Tcp(stream) = self {
+            // On a connection that is no more there is nobody to see it.
+            let _ = stream.set_nodelay(true);
+        }
+    }
+
     /// Tells the other side at once what has arrived (TCP_QUICKACK, tcp(7)).
     pub(crate) fn acknowledge(&self) {
         let stream = match self {
