@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, thread};
 use testkit::{Client, Compose, Engine, IMAGE, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
-const CONTAINED: &str = include_str!("apps/held.py");
+const CONTAINED: &str = include_str!("apps/in_docker.py");
 
 /// What the program adds to the base, without optimisation and without symbols.
 const ADDED_MAX: u64 = 64_000_000;

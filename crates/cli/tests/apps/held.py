@@ -1,23 +1,47 @@
-"""Says which container has answered; holds a request until a file is there."""
+"""Answers when it is told to, and writes down what it does."""
 
 import os
-import socket
 import time
 
-from flask import Flask
 
-app = Flask(__name__)
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path.startswith("/held"):
+        note(f"begin {path}")
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+        note(f"end {path}")
+    if path == "/announced":
+        start_response("200 OK", [("Content-Length", "1001")])
+        return Closed(b"x" * 1001 for _ in range(1))
+    if path == "/grows":
+        start_response("200 OK", [])
+        return Closed(b"x" * 100 for _ in range(100_000))
+    if path == "/fits":
+        start_response("200 OK", [])
+        return Closed(b"x" * 100 for _ in range(10))
+    if path == "/raise":
+        raise RuntimeError("on purpose")
+    if path == "/missing":
+        start_response("404 Not Found", [("Content-Type", "text/html")])
+        return [b"the application's own"]
+    start_response("200 OK", [])
+    return [path.encode()]
 
 
-@app.get("/")
-def hello():
-    time.sleep(0.1)
-    return socket.gethostname()
+class Closed:
+    """Notes that it was closed."""
+
+    def __init__(self, blocks):
+        self.blocks = blocks
+
+    def __iter__(self):
+        return self.blocks
+
+    def close(self):
+        note("closed")
 
 
-@app.get("/held")
-def held():
-    open(".tierce/held", "w").close()
-    while not os.path.exists(".tierce/go"):
-        time.sleep(0.01)
-    return "finished"
+def note(text):
+    with open("notes.txt", "a") as notes:
+        notes.write(text + "\n")
