@@ -36,8 +36,7 @@ fn loses_nothing(
         change(&running, progress);
         progress.more(BETWEEN);
     });
-    let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
-    assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), running.err());
+    running.lost_none(&outcomes);
     let runs = runs(project);
     let twice: Vec<_> = runs.iter().filter(|(_, count)| **count != 1).collect();
     assert!(twice.is_empty(), "run more than once: {twice:?}");

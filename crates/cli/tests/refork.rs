@@ -66,8 +66,7 @@ fn new_workers_are_warm_and_no_request_is_lost() {
             progress.more(100);
         }
     });
-    let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
-    assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), running.err());
+    running.lost_none(&outcomes);
     let mut runs: Vec<u64> =
         project.read("runs.txt").lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect();
     runs.sort_unstable();

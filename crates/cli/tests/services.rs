@@ -158,8 +158,7 @@ fn services_come_and_go_under_load() {
         assert_eq!(client.response().unwrap().text(), "other");
         assert_eq!(client.get("/held").unwrap().text(), "ok");
     });
-    let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
-    assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), running.err());
+    running.lost_none(&outcomes);
 }
 
 #[test]

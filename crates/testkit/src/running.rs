@@ -12,6 +12,7 @@ use std::{
 
 use crate::{
     client::Client,
+    load::Outcomes,
     processes::signal,
     project::Project,
     wait::{DEADLINE, LOOK, wait_for},
@@ -55,6 +56,15 @@ impl<'a> Running<'a> {
     /// Its messages.
     pub fn err(&self) -> String {
         self.err.lock().unwrap().clone()
+    }
+
+    /// Checks that each request of a load was answered with 200.
+    ///
+    /// # Panics
+    /// When one was not.
+    pub fn lost_none(&self, outcomes: &Outcomes) {
+        let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
+        assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), self.err());
     }
 
     /// A new connection to it.
