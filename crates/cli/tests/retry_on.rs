@@ -1,7 +1,7 @@
 //! What is tried again on another upstream because its operator says so, and what is not.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use testkit::{Project, Running, Upstream};
+use testkit::{Project, Running, Upstream, wait_for};
 
 const TIERCE: &str = env!("CARGO_BIN_EXE_tierce");
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -16,6 +16,15 @@ fn project([first, second]: [&Upstream; 2], keys: &str) -> Project {
     Project::new(TIERCE, "", &format!("{upstreams}\nhealth.every = \"1h\"\n{keys}"))
 }
 
+/// Starts it, and waits until a probe of each has passed: one that has not been probed yet is nobody to try.
+fn up(project: &Project) -> Running<'_> {
+    let running = project.up(&[]);
+    wait_for("both upstreams", || {
+        running.ps()["items"].as_array().unwrap().iter().all(|upstream| upstream["state"] == "ready")
+    });
+    running
+}
+
 fn failed(running: &Running<'_>, request: &str, first: &Upstream, answer: &str) -> String {
     let mut client = running.client();
     client.send(request).unwrap();
@@ -28,7 +37,7 @@ fn failed(running: &Running<'_>, request: &str, first: &Upstream, answer: &str) 
 fn a_status_that_is_named_is_not_the_answer() {
     let (first, second) = (Upstream::new(), Upstream::new());
     let project = project([&first, &second], "retry_on = [\"503\"]");
-    let running = project.up(&[]);
+    let running = up(&project);
     let mut client = running.client();
     client.send(GET).unwrap();
     let mut ill = first.accept();
@@ -59,7 +68,7 @@ fn a_status_that_is_named_is_not_the_answer() {
 fn nothing_is_tried_again_that_was_taken_unless_it_is_said() {
     let (first, second) = (Upstream::new(), Upstream::new());
     let project = project([&first, &second], "");
-    let running = project.up(&[]);
+    let running = up(&project);
     assert_eq!(failed(&running, GET, &first, ILL), "503 ill");
     let closed = failed(&running, GET, &first, "");
     assert!(closed.starts_with("502 ") && closed.contains("connection_terminated"), "{closed}");
@@ -69,7 +78,7 @@ fn nothing_is_tried_again_that_was_taken_unless_it_is_said() {
 fn a_connection_that_is_closed_before_its_answer() {
     let (first, second) = (Upstream::new(), Upstream::new());
     let project = project([&first, &second], "retry_on = \"closed\"");
-    let running = project.up(&[]);
+    let running = up(&project);
     for broken in ["", "HTTP/1.1 200 OK\r\nContent-"] {
         let mut client = running.client();
         client.send(GET).unwrap();
@@ -90,7 +99,7 @@ fn a_connection_that_is_closed_before_its_answer() {
 fn an_upstream_that_does_not_answer_in_time() {
     let (first, second) = (Upstream::new(), Upstream::new());
     let project = project([&first, &second], "retry_on = [\"timeout\"]\nlimits.time = \"100ms\"");
-    let running = project.up(&[]);
+    let running = up(&project);
     let mut client = running.client();
     client.send(GET).unwrap();
     let mut silent = first.accept();
