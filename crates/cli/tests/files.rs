@@ -187,6 +187,7 @@ fn no_descriptor_is_left_behind() {
     let closed =
         || [running.pid(), worker].iter().all(|pid| descriptors(*pid).iter().all(|path| !path.ends_with("big.bin")));
     wait_for("the first file to be closed", closed);
+    running.accepts();
     let before = all();
     // What was left of other questions may have gone meanwhile.
     let no_more = || all().iter().zip(before).all(|(now, before)| *now <= before);

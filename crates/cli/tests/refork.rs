@@ -80,6 +80,7 @@ fn what_a_worker_has_learnt_its_forks_know() {
     let open = || fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
     // A thread of its own opens the log, for the first line.
     wait_for("the log", || project.path().join(".tierce/log/tierce.log").exists());
+    running.accepts();
     let before = open();
     for learner in 1..=2 {
         let word = format!("/learn/{learner}");

@@ -217,6 +217,7 @@ fn large_files_go_whole_to_many_at_a_time_and_no_descriptor_is_left() {
     let content: Vec<u8> = (0..3_000_001_usize).map(|at| u8::try_from((at ^ at >> 8) & 0xff).unwrap()).collect();
     fs::write(project.path().join("assets/big.bin"), &content).unwrap();
     let running = up(&project);
+    running.accepts();
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap().count();
     assert_eq!(running.client().get("/static/big.bin").unwrap().body, content);
     let before = descriptors();

@@ -3,7 +3,9 @@
 //! Invariant: it ends with its handle, and what it has printed is kept, so that it never waits for a reader.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread::{sleep, spawn},
@@ -65,6 +67,21 @@ impl<'a> Running<'a> {
     pub fn lost_none(&self, outcomes: &Outcomes) {
         let lost: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.status() != Some(200)).collect();
         assert!(lost.is_empty(), "{} of {} lost: {lost:?}\n{}", lost.len(), outcomes.len(), self.err());
+    }
+
+    /// Waits until the threads of the edge accept, each on a copy of a socket: it may be said before that it is ready. For
+    /// whoever counts descriptors.
+    ///
+    /// # Panics
+    /// When they do not.
+    pub fn accepts(&self) {
+        let listening = listening(self.pid(), self.project.port);
+        assert!(!listening.is_empty(), "nobody listens on port {}", self.project.port);
+        wait_for("the edge's threads to accept", || {
+            let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+            let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+            listening.iter().all(|socket| 1 < open.iter().filter(|path| *path == socket).count())
+        });
     }
 
     /// A new connection to it.
@@ -130,4 +147,17 @@ fn collect(source: impl Read + Send + 'static) -> Arc<Mutex<String>> {
         }
     });
     text
+}
+
+/// The sockets that listen on a TCP port, as /proc/PID/fd names them (proc_pid_net(5), tcp).
+fn listening(pid: u32, port: u16) -> Vec<PathBuf> {
+    let tables =
+        ["tcp", "tcp6"].map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default());
+    let of_line = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let here = fields.get(1)?.rsplit_once(':')?.1;
+        let is_meant = u16::from_str_radix(here, 16) == Ok(port) && *fields.get(3)? == "0A";
+        is_meant.then_some(PathBuf::from(format!("socket:[{}]", fields.get(9)?)))
+    };
+    tables.iter().flat_map(|table| table.lines()).filter_map(of_line).collect()
 }
